@@ -55,6 +55,7 @@ impl From<ControlError> for Status {
             ErrorCode::Invalid => Code::InvalidArgument,
             ErrorCode::UnitUnreachable | ErrorCode::FenceUnconfirmed => Code::Unavailable,
             ErrorCode::MediaFailed => Code::DataLoss,
+            ErrorCode::TimedOut => Code::DeadlineExceeded,
             ErrorCode::Owned | ErrorCode::Fenced | ErrorCode::LostRace | ErrorCode::Superseded => {
                 Code::FailedPrecondition
             }
