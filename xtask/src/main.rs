@@ -1,2 +1,55 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands. `cargo verify` checks everything that must hold; it needs nothing
+//! but the toolchain, reads no input, and stops at the first failure with exit code 1.
+
+mod dependencies;
+mod links;
+mod policy;
+mod sources;
+mod step;
+mod test_runner;
+mod verify;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The project's own commands.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  verify        check everything: format, sources, dependencies, lints, documentation, tests
+                (the same as `cargo verify`, and what CI runs)
+  dependencies  only the dependency and licence check
+  sources       only the checks on our own sources and documents
+
+Exit codes: 0 all holds, 1 something does not, 2 wrong usage
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        ["verify"] => verify::everything(),
+        ["dependencies"] => verify::dependencies(),
+        ["sources"] => verify::sources(),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        [] => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+        [unknown, ..] => {
+            eprintln!("error: unknown command or too many arguments: {unknown}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nverify failed: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
