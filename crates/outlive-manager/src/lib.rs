@@ -1,1 +1,37 @@
-//! Placeholder: written in the first session.
+//! The persistent memory manager: catalog, allocation, grants, fencing.
+//!
+//! A [`Manager`] reaches its unit only through the unit's admin service and, for the catalog, through the
+//! fabric like any other primary. It serves `outlive.v1.Manager`. It never sees a region's payload.
+//!
+//! Invariants:
+//! - A change is durable in the catalog before it takes effect, and never reported done while its outcome is
+//!   unknown: then the manager attaches anew, recovers and compares.
+//! - Free space is what the catalog does not name: nothing leaks, and nothing is granted twice.
+//! - A generation is durable, then everything below it is fenced and confirmed, then access is granted.
+//! - Every table is bounded by a constant in [`limits`].
+//!
+//! It fails per call with a [`ControlError`](outlive_proto::ControlError); while its unit is away calls
+//! answer `UNIT_UNREACHABLE` and the manager keeps trying; once another manager has attached every call
+//! answers `SUPERSEDED`, for good.
+//!
+//! ```no_run
+//! # async fn example(channel: tonic::transport::Channel) -> Result<(), Box<dyn std::error::Error>> {
+//! use outlive_manager::{BearerAuth, Manager, ManagerOptions};
+//!
+//! let manager = Manager::attach(ManagerOptions::new(channel, b"shared secret".to_vec())).await?;
+//! let routes = manager.routes(BearerAuth::new("token")?);
+//! tonic::transport::Server::builder().add_routes(routes).serve("127.0.0.1:7780".parse()?).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod auth;
+mod error;
+pub mod limits;
+mod manager;
+mod options;
+
+pub use auth::{BearerAuth, Identity};
+pub use error::AttachError;
+pub use manager::Manager;
+pub use options::{CatalogConnector, ManagerOptions, tcp_connector};

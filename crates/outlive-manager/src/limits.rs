@@ -1,0 +1,76 @@
+//! Every bound of the manager, with its reason.
+
+use std::time::Duration;
+
+/// Regions of one unit: each costs about 200 bytes here and in the catalog's snapshot.
+pub const REGIONS: usize = 200_000;
+
+/// Bytes of a region's name: it stands in every record, in lists and on command lines.
+pub const NAME_BYTES: usize = 128;
+
+/// Bytes of an owner's advertised address or label: it stands in the catalog and on the metadata page.
+pub const OWNER_BYTES: usize = 256;
+
+/// Regions in one page of a list: about 1.5 MB, within gRPC's default limit of 4 MiB per message.
+pub const LIST_PAGE: usize = 10_000;
+
+/// Regions in a status answer, which people read.
+pub const STATUS_REGIONS: usize = 1_000;
+
+/// Extents of one region. More would mean media fragmented beyond use; translation walks them per access.
+pub const EXTENTS_PER_REGION: usize = 256;
+
+/// How long a ticket may wait for its connection: a slow client's connection set-up, with room.
+pub const TICKET_VALID: Duration = Duration::from_secs(5);
+
+/// Opens, reconnects and takeovers per second, all clients together; with [`TICKET_VALID`] it bounds the
+/// tickets that are outstanding at the unit.
+pub const OPENS_PER_SECOND: u32 = 2_000;
+
+/// Opens that may come at once after a quiet time: a crowd that reconnects to a restarted unit.
+pub const OPEN_BURST: u32 = 4_000;
+
+/// Streams that watch regions, all together: each holds a task and a connection's stream.
+pub const WATCHERS: usize = 4_096;
+
+/// Events that a slow watcher may lag behind before it is given the present state instead of each step.
+pub const WATCH_LAG: usize = 16;
+
+/// Calls in progress at once; more are refused at once rather than queued without end.
+pub const CALLS_IN_PROGRESS: usize = 1_024;
+
+/// Catalog changes that wait for the writer: each belongs to a call in progress.
+pub const CATALOG_QUEUE: usize = CALLS_IN_PROGRESS;
+
+/// How long one call to the unit may take. Above the unit's own wait for connections to confirm their stop.
+pub const UNIT_CALL: Duration = Duration::from_secs(15);
+
+/// How long zeroing and initialising a region's extents may take, per GiB begun: a slow disk writes 100 MB/s.
+pub const PREPARE_PER_GIB: Duration = Duration::from_secs(20);
+
+/// How long one catalog operation may go without any progress before its outcome counts as unknown.
+pub const CATALOG_OP: Duration = Duration::from_secs(10);
+
+/// How long a call waits for a unit that is away before it answers `UNIT_UNREACHABLE`.
+pub const UNIT_AWAY: Duration = Duration::from_secs(5);
+
+/// First pause between attempts to attach again; doubled up to [`ATTACH_PAUSE_MAX`].
+pub const ATTACH_PAUSE_MIN: Duration = Duration::from_millis(20);
+
+/// Longest pause between attempts to attach again: a restarted unit is found within this time.
+pub const ATTACH_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Pairs that may report: they are kept in memory only.
+pub const PAIRS: usize = 10_000;
+
+/// Members of one pair that are kept: primary, backup, and those that went before.
+pub const MEMBERS_PER_PAIR: usize = 8;
+
+/// A member silent for this long is dropped from its pair.
+pub const MEMBER_SILENT: Duration = Duration::from_secs(60);
+
+/// Longest wait of a member's long poll: well below what proxies and clients call a dead connection.
+pub const MEMBER_WAIT: Duration = Duration::from_secs(10);
+
+/// Longest time a switchover may be waited for.
+pub const SWITCHOVER: Duration = Duration::from_secs(300);

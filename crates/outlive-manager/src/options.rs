@@ -1,0 +1,54 @@
+//! What a manager is started with.
+
+use std::fmt;
+use std::sync::Arc;
+
+use outlive_fabric::{Endpoint, FabricError, TicketId};
+use tonic::transport::Channel;
+
+/// Connects to a unit's data listener over the fabric: `(address, ticket)` to an endpoint. Blocks for at
+/// most the provider's own time-out; called from a thread of the manager's, never from async code.
+pub type CatalogConnector =
+    Arc<dyn Fn(&str, TicketId) -> Result<Box<dyn Endpoint>, FabricError> + Send + Sync>;
+
+/// What a manager is started with.
+#[derive(Clone)]
+pub struct ManagerOptions {
+    /// Reaches the unit's admin service: an in-process channel in `serve`, or one over the network. The
+    /// channel must reconnect by itself (tonic's lazily connecting channels do).
+    pub unit: Channel,
+    /// Proof that this manager may program the unit (development form: the unit's shared secret).
+    pub proof: Vec<u8>,
+    /// Name of this manager, for people: it stands in the unit's log.
+    pub name: String,
+    /// How the catalog's data connection is made.
+    pub connect: CatalogConnector,
+}
+
+impl ManagerOptions {
+    /// Options with the default connector (tcp).
+    #[must_use]
+    pub fn new(unit: Channel, proof: Vec<u8>) -> Self {
+        Self {
+            unit,
+            proof,
+            name: format!("manager of process {}", std::process::id()),
+            connect: tcp_connector(),
+        }
+    }
+}
+
+impl fmt::Debug for ManagerOptions {
+    /// Never the proof.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManagerOptions")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reaches the catalog over the fabric's tcp provider.
+#[must_use]
+pub fn tcp_connector() -> CatalogConnector {
+    Arc::new(|_address, _ticket| Err(FabricError::Protocol("the tcp provider is being written".into())))
+}
