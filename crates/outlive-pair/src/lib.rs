@@ -1,1 +1,33 @@
-//! Placeholder: written in the first session.
+//! Process pairs: a service whose state, replies and clients survive the process that runs it.
+//!
+//! Implement [`Service`] (apply a request, snapshot the state, restore it) and start a [`Member`]
+//! in each of two processes. They find their roles. The primary journals requests into the pair's
+//! region, many at a time, and lets a reply out only when everything that it may reflect is
+//! committed and the unit has shown that the region is still its own. The backup applies what is
+//! journalled while it waits; when the primary dies or falls silent it fences it at the unit, reads
+//! the rest, and serves.
+//!
+//! Not here: consensus (the unit decides who owns the region), client protocols (`outlive-kv` has
+//! one), state larger than memory.
+//!
+//! Invariants, proven by a simulation of whole pairs ([`machine`]):
+//! - No reply leaves before the sets that it may reflect are committed.
+//! - A member whose access was revoked answers nothing, reads included.
+//! - A numbered request is carried out at most once, and its reply given again.
+//! - An acknowledged request is part of every later state.
+//!
+//! It fails per request with [`CallError`], which says whether the request may have been carried
+//! out, and as a whole by stopping with a message ([`RoleView::stopped`]): a pair that keeps
+//! crashing, a journal that is damaged below what was acknowledged.
+
+pub mod config;
+//pub mod member;
+pub mod request;
+pub mod role;
+pub mod service;
+
+pub use config::{ConfigError, CrashLoop, FlowBounds, PairConfig, ReplyBounds};
+//pub use member::{Member, StartError};
+pub use request::{CallError, ParseSessionIdError, Request, SessionId};
+pub use role::{MemberMetrics, Role, RoleView, Takeover};
+pub use service::{Moment, RestoreError, Service};
