@@ -19,6 +19,7 @@ pub mod access;
 pub mod endpoint;
 pub mod refusal;
 pub mod target;
+pub mod tcp;
 
 pub use access::{
     AccessInfo, ExposedPart, PersistMethod, RegionId, RemoteKey, Rights, SessionInfo, TicketId,

@@ -48,6 +48,9 @@ pub enum Refusal {
         /// The bound.
         limit: u64,
     },
+    /// The unit is shutting down; connect again when it is back.
+    #[error("the unit is shutting down")]
+    ShuttingDown,
     /// The other side broke the protocol.
     #[error("protocol error: {0}")]
     Protocol(String),
