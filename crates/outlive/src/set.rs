@@ -1,0 +1,107 @@
+//! Sets as readers get them.
+
+use std::fmt;
+
+/// What a set is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SetKind {
+    /// A full set: replaces everything before it.
+    Snapshot,
+    /// An appended set: a change to what was before it.
+    Update,
+    /// The sets before it are cleared. Empty.
+    Clear,
+    /// A new primary continues here. Empty; only [`Backup::log`](crate::Backup::log) shows it.
+    Takeover,
+}
+
+impl fmt::Display for SetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Snapshot => "snapshot",
+            Self::Update => "update",
+            Self::Clear => "clear",
+            Self::Takeover => "takeover",
+        })
+    }
+}
+
+/// One set, verified: its seal and its checksums were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Set {
+    /// What it is.
+    pub kind: SetKind,
+    /// Generation of the primary that wrote it.
+    pub generation: u64,
+    /// Its place in the order of sets. Strictly increasing, not gapless.
+    pub sequence: u64,
+    /// The writer's clock when it was written, in milliseconds since 1970. For people; nothing rests on it.
+    pub unix_ms: u64,
+    /// The payload, as the primary gave it.
+    pub bytes: Vec<u8>,
+}
+
+/// A state: the newest full set and the changes after it, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sets {
+    /// The newest full set, if there is one.
+    pub snapshot: Option<Set>,
+    /// Updates after it, in order of sequence.
+    pub updates: Vec<Set>,
+}
+
+impl Sets {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.snapshot.is_none() && self.updates.is_empty()
+    }
+
+    /// Highest sequence among them, 0 where there is none.
+    pub fn last_sequence(&self) -> u64 {
+        self.updates
+            .last()
+            .or(self.snapshot.as_ref())
+            .map_or(0, |set| set.sequence)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Set> {
+        self.snapshot.iter().chain(&self.updates)
+    }
+}
+
+/// What the log says about one set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetInfo {
+    /// What it is.
+    pub kind: SetKind,
+    /// Generation of the primary that wrote it.
+    pub generation: u64,
+    /// Its place in the order of sets.
+    pub sequence: u64,
+    /// The writer's clock, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Whether it is good.
+    pub finding: Finding,
+}
+
+/// What checking a set found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Finding {
+    /// Seal and checksums verify.
+    Verified,
+    /// Committed once, and its bytes do not verify any more.
+    Corrupt {
+        /// Where, in bytes from the start of the region's data.
+        offset: u64,
+    },
+    /// Begun and never committed.
+    Torn,
+}

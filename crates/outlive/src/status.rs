@@ -1,0 +1,207 @@
+//! What the manager tells about units, regions and pairs.
+
+use std::time::Duration;
+
+use outlive_fabric::RegionId;
+use outlive_proto::v1;
+
+use crate::{Level, RegionKind};
+
+/// A region as the manager knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegionView {
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub id: RegionId,
+    /// What its bytes mean.
+    pub kind: RegionKind,
+    /// Bytes of data.
+    pub size: u64,
+    /// Snapshot slots (checkpoint regions).
+    pub slots: u32,
+    /// Largest snapshot in bytes (checkpoint regions).
+    pub max_snapshot: u64,
+    /// Generation of ownership.
+    pub generation: u64,
+    /// Advertised address or label of the owner; empty when closed.
+    pub owner: String,
+    /// Whether the owner's write connection is alive now.
+    pub owner_alive: bool,
+    /// Pieces of the medium that it lies in.
+    pub extents: u32,
+    /// Read connections that are open.
+    pub readers: u32,
+    /// When it was created, in milliseconds since 1970.
+    pub created_unix_ms: u64,
+}
+
+/// Who has what mapped, with which rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddressContext {
+    /// The region.
+    pub region: RegionView,
+    /// Its virtual ranges: offset and length in bytes.
+    pub mappings: Vec<(u64, u64)>,
+    /// The connections that it is exposed to.
+    pub connections: Vec<Connected>,
+}
+
+/// One connection that a region is exposed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connected {
+    /// Number of the connection at the unit.
+    pub connection: u64,
+    /// Where it comes from.
+    pub peer: String,
+    /// Whom the manager authenticated.
+    pub identity: String,
+    /// Whether it may write.
+    pub writable: bool,
+    /// Generation it was granted under.
+    pub generation: u64,
+}
+
+/// Everything that the manager knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatusView {
+    /// The units.
+    pub units: Vec<UnitView>,
+    /// The regions.
+    pub regions: Vec<RegionView>,
+    /// The pairs that report.
+    pub pairs: Vec<PairView>,
+    /// How often a manager attached.
+    pub manager_generation: u64,
+}
+
+/// A unit as the manager knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the counters say what they count")]
+pub struct UnitView {
+    /// Identity, 16 bytes.
+    pub id: Vec<u8>,
+    /// `host:port` of the data listener.
+    pub data_address: String,
+    /// Its present incarnation.
+    pub incarnation: u64,
+    /// Size of the medium.
+    pub media_bytes: u64,
+    /// Bytes that no region holds.
+    pub free_bytes: u64,
+    /// What the medium is, for people.
+    pub media: String,
+    /// Strongest level it can promise.
+    pub strongest: Level,
+    /// Data connections open now.
+    pub connections: u32,
+    pub bytes_written: u64,
+    pub bytes_read: u64,
+    pub writes: u64,
+    pub reads: u64,
+    pub persists: u64,
+    pub flushes: u64,
+    pub refusals: u64,
+    /// Empty while healthy; else why the medium refuses everything.
+    pub poisoned: String,
+}
+
+/// A pair as its members report it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PairView {
+    /// Its name, which is its region's.
+    pub name: String,
+    /// Its members.
+    pub members: Vec<MemberView>,
+    /// The last takeover that was reported.
+    pub last_takeover: Option<TakeoverView>,
+}
+
+/// What a member of a pair is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Follows.
+    Backup,
+    /// Serves.
+    Primary,
+}
+
+/// A member as it last reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemberView {
+    /// Unique for each start of a member.
+    pub id: Vec<u8>,
+    /// Advertised address.
+    pub address: String,
+    /// What it is.
+    pub role: Role,
+    /// Generation it serves or follows.
+    pub generation: u64,
+    /// Last sequence committed (primary) or applied (backup).
+    pub sequence: u64,
+    /// Since the manager last heard of it.
+    pub silent: Duration,
+    /// Its process.
+    pub process_id: u64,
+}
+
+/// A takeover as it was reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the same names as in `Certificate`, in microseconds")]
+pub struct TakeoverView {
+    pub fenced_generation: u64,
+    pub generation: u64,
+    pub last_sequence: u64,
+    pub unread_sets: u64,
+    pub unread_bytes: u64,
+    pub torn_sets: u64,
+    pub detect_us: u64,
+    pub fence_us: u64,
+    pub read_us: u64,
+    pub resume_us: u64,
+    pub total_us: u64,
+    /// When, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Address of the member that took over.
+    pub member: String,
+}
+
+/// What a member of a pair tells the manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberReport {
+    /// The pair's name.
+    pub pair: String,
+    /// Unique for each start of a member.
+    pub id: Vec<u8>,
+    /// Advertised address.
+    pub address: String,
+    /// What it is.
+    pub role: Role,
+    /// Generation it serves or follows.
+    pub generation: u64,
+    /// Last sequence committed (primary) or applied (backup).
+    pub sequence: u64,
+    /// Set once, by the member that took over.
+    pub takeover: Option<TakeoverView>,
+    /// The member is leaving for good.
+    pub leaving: bool,
+}
+
+/// A planned hand-over that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SwitchoverView {
+    /// Address of the primary before.
+    pub old_primary: String,
+    /// Address of the primary now.
+    pub new_primary: String,
+    /// From the request to the new primary's report.
+    pub took: Duration,
+}
