@@ -4,8 +4,11 @@
 //! [`TcpEndpoint`]; a [`Listener`] serves a target's exposures, one thread for each connection.
 
 mod endpoint;
+pub mod frame;
+pub mod hello;
 mod listener;
 mod options;
+pub mod reason;
 
 pub use endpoint::{TcpEndpoint, connect};
 pub use listener::Listener;
