@@ -1,0 +1,114 @@
+//! A medium with its superblock.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::superblock::{Geometry, Superblock, UnitId};
+use crate::{MediaError, Medium, Stored};
+
+/// A medium in service: its geometry is known, its incarnation raised and as durable as the medium can.
+#[derive(Debug)]
+pub struct Volume {
+    medium: Arc<Medium>,
+    geometry: Geometry,
+    incarnation: u64,
+    superblock: Mutex<Superblock>,
+}
+
+impl Volume {
+    /// Formats the medium if it is new, reads its superblock, and raises the incarnation.
+    ///
+    /// # Errors
+    /// Those of [`Superblock::read`] and of the medium.
+    pub fn start(medium: Medium, stored: Stored) -> Result<Self, MediaError> {
+        let superblock = match stored {
+            Stored::New => format(&medium)?,
+            Stored::Before => Superblock::read(&medium)?,
+        };
+        Self::serve(medium, superblock)
+    }
+
+    /// What lies where.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// How often the medium was opened to be served, this time included.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// The generation of the manager that attached last; 0 before the first.
+    pub fn manager_generation(&self) -> u64 {
+        self.lock().manager_generation
+    }
+
+    /// Raises the manager generation, makes it as durable as the medium can, and returns it.
+    ///
+    /// # Errors
+    /// The medium's; then the generation is what it was.
+    pub fn raise_manager_generation(&self) -> Result<u64, MediaError> {
+        let mut superblock = self.lock();
+        let mut next = *superblock;
+        next.sequence += 1;
+        next.manager_generation += 1;
+        next.write(&self.medium)?;
+        *superblock = next;
+        Ok(next.manager_generation)
+    }
+
+    /// The medium.
+    pub fn medium(&self) -> &Arc<Medium> {
+        &self.medium
+    }
+
+    pub(crate) fn serve(medium: Medium, mut superblock: Superblock) -> Result<Self, MediaError> {
+        superblock.sequence += 1;
+        superblock.incarnation += 1;
+        superblock.write(&medium)?;
+        Ok(Self {
+            medium: Arc::new(medium),
+            geometry: superblock.geometry,
+            incarnation: superblock.incarnation,
+            superblock: Mutex::new(superblock),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Superblock> {
+        self.superblock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes an empty catalog, then both copies of the superblock, the first of them last: until that is
+/// persistent, the mark of an unfinished medium stands there.
+fn format(medium: &Medium) -> Result<Superblock, MediaError> {
+    let geometry = Geometry::lay_out(medium.len(), UnitId(random()?), random()?)?;
+    medium.zero(geometry.catalog_start, geometry.catalog_len)?;
+    write_catalog(medium, &geometry)?;
+    medium.settle()?;
+    let first = Superblock {
+        geometry,
+        incarnation: 0,
+        manager_generation: 0,
+        sequence: 1,
+    };
+    first.write(medium)?;
+    let second = Superblock { sequence: 2, ..first };
+    second.write(medium)?;
+    Ok(second)
+}
+
+fn write_catalog(medium: &Medium, geometry: &Geometry) -> Result<(), MediaError> {
+    let _ = (medium, geometry);
+    Ok(())
+}
+
+fn random() -> Result<[u8; 16], MediaError> {
+    let mut bytes = [0; 16];
+    let action = "get random bytes";
+    getrandom::fill(&mut bytes).map_err(|error| MediaError::System {
+        action,
+        source: io::Error::other(error),
+    })?;
+    Ok(bytes)
+}

@@ -1,0 +1,89 @@
+//! How a unit is set up.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Settings of a [`Unit`](crate::Unit).
+#[derive(Clone, Debug)]
+pub struct UnitOptions {
+    /// What a manager must prove to know before it may program this unit.
+    pub secret: AttachSecret,
+    /// Address that clients are told to connect to; `None`: the one the data listener is bound to.
+    pub advertise: Option<String>,
+    /// How long a fence or a withdrawal waits for the connections it stops.
+    pub stop_timeout: Duration,
+    /// Most tickets that are admitted and not yet used.
+    pub max_tickets: usize,
+}
+
+impl UnitOptions {
+    /// Long enough for a connection whose thread is inside a slow flush, short enough that a takeover
+    /// that cannot be confirmed is told so while somebody still waits for it.
+    pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Many times the connections a unit takes, so only a manager gone wild meets it.
+    pub const MAX_TICKETS: usize = 4096;
+
+    /// The defaults, for managers that know `secret`.
+    pub fn new(secret: AttachSecret) -> Self {
+        Self {
+            secret,
+            advertise: None,
+            stop_timeout: Self::STOP_TIMEOUT,
+            max_tickets: Self::MAX_TICKETS,
+        }
+    }
+}
+
+/// A secret shared by a unit and its managers. The development form of authentication.
+#[derive(Clone)]
+pub struct AttachSecret(Vec<u8>);
+
+impl AttachSecret {
+    /// Uses the given bytes; nobody can attach with an empty secret.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// 32 random bytes, for a manager in the same process.
+    ///
+    /// # Errors
+    /// The operating system's, where it has no randomness.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = vec![0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// What a manager sends as proof.
+    pub fn proof(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Compares in a time that does not depend on where the two differ.
+    pub(crate) fn accepts(&self, proof: &[u8]) -> bool {
+        let differences = (self.0.iter().zip(proof)).fold(0, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
+        !self.0.is_empty() && self.0.len() == proof.len() && differences == 0
+    }
+}
+
+impl fmt::Debug for AttachSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AttachSecret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_secret_is_accepted() {
+        let secret = AttachSecret::new(*b"secret");
+        assert!(secret.accepts(b"secret"));
+        for wrong in [&b"secreT"[..], b"Secret", b"secre", b"secrets", b""] {
+            assert!(!secret.accepts(wrong));
+        }
+        assert!(!AttachSecret::new([]).accepts(b""));
+        assert!(!format!("{secret:?}").contains("secret"));
+    }
+}
