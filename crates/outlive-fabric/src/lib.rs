@@ -20,6 +20,7 @@ pub mod endpoint;
 pub mod refusal;
 pub mod target;
 pub mod tcp;
+pub mod testing;
 
 pub use access::{
     AccessInfo, ExposedPart, PersistMethod, RegionId, RemoteKey, Rights, SessionInfo, TicketId,

@@ -31,6 +31,9 @@ pub enum Refusal {
         /// The region's minimum generation.
         generation: u64,
     },
+    /// The region was withdrawn from the unit: deleted, or its manager took it away.
+    #[error("the region was withdrawn from the unit")]
+    Withdrawn,
     /// The ticket is unknown, used up, or expired. Deliberately one reason for all three.
     #[error("the ticket is not valid (unknown, already used, or expired)")]
     Ticket,

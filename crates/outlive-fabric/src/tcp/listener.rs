@@ -1,28 +1,87 @@
 //! The target's side: accepting connections.
 
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::Limits;
-use crate::Admission;
+use super::connection::TcpConnection;
+use super::greet::{self, NoHello};
+use super::hello::Reply;
+use super::serve::serve;
+use super::socket::{self, Interest, Wake};
+use crate::{Admission, Admitted, CloseReason, Connection, ConnectionId, Refusal, TicketId};
 
-/// Accepts connections for one target, each served by a thread of its own. Dropping it shuts it down.
+/// A connection's thread holds nothing big on its stack.
+const STACK_BYTES: usize = 256 << 10;
+/// How long to leave the queue of connections alone when the system has no descriptor to spare.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections for one target, each served by a thread of its own.
+///
+/// Dropping it shuts it down and waits for its threads. May be used from any thread.
 pub struct Listener {
     address: SocketAddr,
+    hub: Arc<Hub>,
+    acceptor: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the accepting thread and the connections' threads share.
+struct Hub {
+    admission: Arc<dyn Admission>,
+    limits: Limits,
+    closing: AtomicBool,
+    wake: Wake,
+    handshakes: AtomicUsize,
+    admitted: AtomicUsize,
+    connections: Mutex<HashMap<ConnectionId, Slot>>,
+}
+
+struct Slot {
+    connection: Arc<TcpConnection>,
+    /// `None` until its thread was started.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Listener {
     /// Listens at `address`; port 0 takes a free one.
     ///
     /// # Errors
-    /// What the system says, when the address cannot be bound.
+    /// What the system says, when the address cannot be bound or no thread be started.
     pub fn bind(
-        _address: impl ToSocketAddrs,
-        _admission: Arc<dyn Admission>,
-        _limits: Limits,
+        address: impl ToSocketAddrs,
+        admission: Arc<dyn Admission>,
+        limits: Limits,
     ) -> io::Result<Self> {
-        unimplemented!()
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let hub = Arc::new(Hub {
+            admission,
+            limits,
+            closing: AtomicBool::new(false),
+            wake: Wake::new()?,
+            handshakes: AtomicUsize::new(0),
+            admitted: AtomicUsize::new(0),
+            connections: Mutex::default(),
+        });
+        let acceptor = thread::Builder::new()
+            .name("outlive-accept".into())
+            .stack_size(STACK_BYTES);
+        let acceptor = acceptor.spawn({
+            let hub = Arc::clone(&hub);
+            move || accept_all(&hub, &listener)
+        })?;
+        Ok(Self {
+            address,
+            hub,
+            acceptor: Mutex::new(Some(acceptor)),
+        })
     }
 
     /// The address it listens at, with the port that was taken.
@@ -32,11 +91,199 @@ impl Listener {
 
     /// Connections admitted and not yet ended.
     pub fn connections(&self) -> usize {
-        unimplemented!()
+        self.hub.admitted.load(Ordering::SeqCst)
     }
 
-    /// Stops accepting, stops every connection, and returns when their threads have ended. Idempotent.
+    /// Stops accepting, stops every connection, and returns when their threads have ended: no byte
+    /// can land any more. Idempotent.
     pub fn shutdown(&self) {
-        unimplemented!()
+        self.hub.closing.store(true, Ordering::SeqCst);
+        self.hub.wake.wake();
+        let acceptor = self
+            .acceptor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(acceptor) = acceptor {
+            join(acceptor);
+        }
+        let slots: Vec<Slot> = self.hub.connections().drain().map(|(_, slot)| slot).collect();
+        for slot in &slots {
+            slot.connection.stop(Refusal::ShuttingDown);
+        }
+        slots.into_iter().filter_map(|slot| slot.thread).for_each(join);
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl Hub {
+    fn connections(&self) -> MutexGuard<'_, HashMap<ConnectionId, Slot>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of a bounded number; given back when dropped.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(count: &'a AtomicUsize, limit: usize) -> Option<Self> {
+        let taken = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| {
+            (count < limit).then_some(count + 1)
+        });
+        taken.is_ok().then_some(Self(count))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    // An admission may drop the listener from a connection's own thread.
+    if thread.thread().id() != thread::current().id() {
+        let _ = thread.join();
+    }
+}
+
+fn accept_all(hub: &Arc<Hub>, listener: &TcpListener) {
+    let mut last_id = 0;
+    while !hub.closing.load(Ordering::SeqCst) {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                last_id += 1;
+                if let Err(error) = start(hub, stream, peer, ConnectionId(last_id)) {
+                    tracing::warn!(%peer, %error, "cannot serve a connection");
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let _ = socket::await_ready(listener, Interest::Input, Some(&hub.wake), None);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                let _ = socket::await_ready(&hub.wake, Interest::Input, None, Some(ACCEPT_PAUSE));
+            }
+        }
+    }
+}
+
+/// Gives a connection its thread, if it may have one.
+fn start(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: ConnectionId) -> io::Result<()> {
+    socket::prepare(&stream)?;
+    if Place::take(&hub.handshakes, hub.limits.handshakes)
+        .map(std::mem::forget)
+        .is_none()
+    {
+        let refusal = limit("handshakes", hub.limits.handshakes);
+        let _ = socket::send(&stream, &[IoSlice::new(&Reply::Refused(refusal).encode())]);
+        return Ok(());
+    }
+    let connection = TcpConnection::new(id, peer.to_string());
+    let spawned = connection.and_then(|connection| {
+        let slot = Slot {
+            connection: Arc::clone(&connection),
+            thread: None,
+        };
+        hub.connections().insert(id, slot);
+        let thread = thread::Builder::new()
+            .name(format!("outlive-data-{}", id.0))
+            .stack_size(STACK_BYTES);
+        let hub = Arc::clone(hub);
+        thread.spawn(move || {
+            let handshake = Place(&hub.handshakes);
+            run(&hub, &stream, &connection, handshake);
+            hub.connections().remove(&id);
+        })
+    });
+    match spawned {
+        Ok(thread) => {
+            // Absent: its thread has ended already.
+            if let Some(slot) = hub.connections().get_mut(&id) {
+                slot.thread = Some(thread);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            drop(Place(&hub.handshakes));
+            hub.connections().remove(&id);
+            Err(error)
+        }
+    }
+}
+
+/// A connection's whole life.
+fn run(hub: &Hub, stream: &TcpStream, connection: &Arc<TcpConnection>, handshake: Place<'_>) {
+    let deadline = Instant::now() + hub.limits.handshake_timeout;
+    let refusal = match greet::receive_hello(stream, connection, deadline) {
+        Ok(ticket) => match admit_and_serve(hub, stream, connection, ticket, handshake) {
+            Ok(()) => return,
+            Err(refusal) => refusal,
+        },
+        Err(NoHello::Refused(refusal)) => refusal,
+        Err(NoHello::Gone) => return connection.confirm_stopped(),
+    };
+    connection.confirm_stopped();
+    tracing::debug!(peer = connection.peer(), %refusal, "connection refused");
+    if greet::send_reply(stream, connection, &Reply::Refused(refusal), deadline).is_ok() {
+        greet::linger(stream);
+    }
+}
+
+fn admit_and_serve(
+    hub: &Hub,
+    stream: &TcpStream,
+    connection: &Arc<TcpConnection>,
+    ticket: TicketId,
+    handshake: Place<'_>,
+) -> Result<(), Refusal> {
+    let place = Place::take(&hub.admitted, hub.limits.connections);
+    let _place = place.ok_or_else(|| limit("connections", hub.limits.connections))?;
+    let named: Arc<dyn Connection> = Arc::<TcpConnection>::clone(connection);
+    let admitted = hub.admission.admit(ticket, named)?;
+    let serving = || welcome_and_serve(hub, stream, connection, &admitted, handshake);
+    // A panic in an exposure must neither hang whoever fences nor end the unit.
+    let reason = catch_unwind(AssertUnwindSafe(serving))
+        .unwrap_or_else(|_| CloseReason::Broken("serving it panicked".into()));
+    connection.confirm_stopped();
+    tracing::debug!(peer = connection.peer(), ?reason, "connection ended");
+    let said_why = reason != CloseReason::Closed;
+    hub.admission.closed(connection.id(), reason);
+    if said_why {
+        greet::linger(stream);
+    }
+    Ok(())
+}
+
+fn welcome_and_serve(
+    hub: &Hub,
+    stream: &TcpStream,
+    connection: &TcpConnection,
+    admitted: &Admitted,
+    handshake: Place<'_>,
+) -> CloseReason {
+    let welcome = Reply::Welcome {
+        session: admitted.session.clone(),
+        max_op_bytes: hub.limits.max_op_bytes,
+    };
+    let deadline = Instant::now() + hub.limits.handshake_timeout;
+    if greet::send_reply(stream, connection, &welcome, deadline).is_err() {
+        return connection
+            .stop_reason()
+            .map_or(CloseReason::Closed, CloseReason::Stopped);
+    }
+    drop(handshake);
+    serve(stream, connection, admitted, &hub.limits)
+}
+
+fn limit(what: &str, limit: usize) -> Refusal {
+    Refusal::Limit {
+        what: what.into(),
+        limit: limit as u64,
     }
 }
