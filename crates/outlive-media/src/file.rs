@@ -18,7 +18,7 @@ use crate::superblock::{BLOCK, FORMATTING, MIN_MEDIA_LEN};
 use crate::{Media, MediaError, Persistence, Stored};
 
 /// How much is written at once where the file system cannot allocate or zero a range itself.
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// A file of fixed length, locked as long as this lives.
 pub struct FileMedia {

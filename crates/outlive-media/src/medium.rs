@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::media::check_range;
 use crate::{FlushGroup, Media, MediaError, Persistence};
 
 /// How bytes of a medium came to be there when it was opened.
@@ -91,14 +90,12 @@ impl Medium {
         self.media.zero(at, len)
     }
 
-    /// Makes every write to the range that was placed before this call persistent. Blocks for a flush,
-    /// which concurrent callers share.
+    /// Makes everything that was placed before this call persistent. Blocks for a flush, which concurrent
+    /// callers share.
     ///
     /// # Errors
-    /// [`MediaError::NotPersistent`] where the medium cannot, [`MediaError::Poisoned`],
-    /// [`MediaError::OutOfRange`].
-    pub fn persist(&self, at: u64, len: u64) -> Result<(), MediaError> {
-        check_range(at, len, self.len())?;
+    /// [`MediaError::NotPersistent`] where the medium cannot, [`MediaError::Poisoned`].
+    pub fn persist(&self) -> Result<(), MediaError> {
         match self.media.persistence() {
             Persistence::PlacedOnly => Err(MediaError::NotPersistent),
             Persistence::AfterFlush => self.group.persist(|| self.media.flush()),
@@ -110,7 +107,7 @@ impl Medium {
     /// # Errors
     /// [`MediaError::Poisoned`].
     pub fn settle(&self) -> Result<(), MediaError> {
-        match self.persist(0, self.len()) {
+        match self.persist() {
             Err(MediaError::NotPersistent) => Ok(()),
             outcome => outcome,
         }

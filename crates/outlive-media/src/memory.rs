@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn persistence_is_not_promised() {
         let medium = crate::Medium::new(Box::new(MemoryMedia::new(8192).unwrap()));
-        assert!(matches!(medium.persist(0, 8192), Err(MediaError::NotPersistent)));
+        assert!(matches!(medium.persist(), Err(MediaError::NotPersistent)));
         medium.settle().unwrap();
         assert_eq!(medium.failure(), None);
     }

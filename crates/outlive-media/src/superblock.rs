@@ -11,7 +11,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{MediaError, Medium};
 
 /// Unit of allocation and alignment: extents, catalog and superblock copies are whole blocks.
-pub const BLOCK: u64 = 4096;
+pub const BLOCK: u64 = BLOCK_BYTES as u64;
+/// [`BLOCK`], for arrays.
+pub const BLOCK_BYTES: usize = 4096;
 /// Room for superblock, the smallest catalog, and some regions.
 pub const MIN_MEDIA_LEN: u64 = 8 << 20;
 /// Stands in the first block while a medium is being made.
@@ -136,7 +138,7 @@ impl Superblock {
     /// Reads both copies, for those who check a medium.
     pub fn read_copies(medium: &Medium) -> [Copy; 2] {
         [0, 1].map(|index| {
-            let mut block = [0; BLOCK as usize];
+            let mut block = [0; BLOCK_BYTES];
             match medium.load(index * BLOCK, &mut block) {
                 Ok(()) => decode(&block),
                 Err(error) => Copy::Unreadable(error.to_string()),
@@ -195,7 +197,7 @@ impl Superblock {
     /// # Errors
     /// The medium's; then the other copy still is what it was.
     pub fn write(&self, medium: &Medium) -> Result<(), MediaError> {
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; BLOCK_BYTES];
         let wire = encode(self);
         block[..size_of::<Wire>()].copy_from_slice(wire.as_bytes());
         medium.store(self.sequence % 2 * BLOCK, &block)?;
@@ -254,7 +256,7 @@ fn encode(superblock: &Superblock) -> Wire {
     wire
 }
 
-fn decode(block: &[u8; BLOCK as usize]) -> Copy {
+fn decode(block: &[u8; BLOCK_BYTES]) -> Copy {
     let (wire, _) = Wire::read_from_prefix(block).expect("a block is longer");
     if wire.magic != MAGIC {
         return Copy::Foreign;
@@ -345,8 +347,8 @@ mod tests {
         }
     }
 
-    fn block(wire: &Wire) -> [u8; BLOCK as usize] {
-        let mut block = [0; BLOCK as usize];
+    fn block(wire: &Wire) -> [u8; BLOCK_BYTES] {
+        let mut block = [0; BLOCK_BYTES];
         block[..size_of::<Wire>()].copy_from_slice(wire.as_bytes());
         block
     }
@@ -369,7 +371,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_decoded_without_panic(bytes: [u8; size_of::<Wire>()], ours: bool) {
-            let mut block = [0; BLOCK as usize];
+            let mut block = [0; BLOCK_BYTES];
             block[..bytes.len()].copy_from_slice(&bytes);
             if ours {
                 block[..8].copy_from_slice(&MAGIC);

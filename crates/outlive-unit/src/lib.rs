@@ -23,8 +23,23 @@
 //! call and with a [`Refusal`](outlive_fabric::Refusal) per operation. A failed flush poisons the medium:
 //! everything is refused until restart.
 
-pub mod options;
-pub mod unit;
+mod admin;
+mod core;
+mod counters;
+mod events;
+mod exposure;
+mod gate;
+mod in_process;
+mod options;
+mod programming;
+mod registry;
+mod stop;
+pub mod table;
+mod tickets;
+pub mod translation;
+mod unit;
 
+pub use admin::{AdminService, EventStream};
+pub use counters::Totals;
 pub use options::{AttachSecret, UnitOptions};
 pub use unit::{Unit, UnitError};

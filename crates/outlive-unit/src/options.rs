@@ -61,7 +61,8 @@ impl AttachSecret {
 
     /// Compares in a time that does not depend on where the two differ.
     pub(crate) fn accepts(&self, proof: &[u8]) -> bool {
-        let differences = (self.0.iter().zip(proof)).fold(0, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
+        let differences =
+            (self.0.iter().zip(proof)).fold(0, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
         !self.0.is_empty() && self.0.len() == proof.len() && differences == 0
     }
 }

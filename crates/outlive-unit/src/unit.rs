@@ -1,18 +1,40 @@
 //! The unit itself.
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use outlive_fabric::tcp::{Limits, Listener};
 use outlive_media::{MediaError, MediaSpec, Volume};
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use thiserror::Error;
 use tonic::transport::Channel;
 
-use crate::UnitOptions;
+use crate::admin::AdminService;
+use crate::core::Core;
+use crate::counters::Totals;
+use crate::events::Event;
+use crate::{UnitOptions, in_process};
 
-/// Media exported on a fabric. Cheap to clone; may be used from any thread. Dropping the last clone
-/// ends nothing by itself: [`close`](Self::close) does.
+/// Media exported on a fabric. Cheap to clone; may be used from any thread. When the last clone is
+/// dropped, listener and connections end; [`close`](Self::close) also flushes.
+///
+/// ```
+/// use outlive_unit::{AttachSecret, Unit, UnitOptions};
+///
+/// let secret = AttachSecret::random()?;
+/// let unit = Unit::open(&"memory:size=16MiB".parse()?, UnitOptions::new(secret))?;
+/// let address = unit.serve_data("127.0.0.1:0".parse()?)?;
+/// assert_ne!(address.port(), 0);
+/// assert_eq!(unit.incarnation(), 1);
+/// unit.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
-pub struct Unit {}
+pub struct Unit {
+    core: Arc<Core>,
+    listener: Arc<Mutex<Option<Listener>>>,
+}
 
 impl Unit {
     /// Opens (on first use: formats) the media and raises its incarnation.
@@ -20,60 +42,101 @@ impl Unit {
     /// # Errors
     /// [`UnitError::Media`].
     pub fn open(spec: &MediaSpec, options: UnitOptions) -> Result<Self, UnitError> {
-        Self::on(spec.open_volume()?, options)
+        Ok(Self::on(spec.open_volume()?, options))
     }
 
     /// Exports a volume that is open already.
-    ///
-    /// # Errors
-    /// [`UnitError::Media`].
-    pub fn on(volume: Volume, options: UnitOptions) -> Result<Self, UnitError> {
-        let _ = (volume, options);
-        unimplemented!()
+    pub fn on(volume: Volume, options: UnitOptions) -> Self {
+        Self {
+            core: Arc::new(Core::new(volume, options)),
+            listener: Arc::default(),
+        }
     }
 
-    /// Starts the tcp data listener; returns the address it is bound to. Do this before a manager attaches.
+    /// Starts the tcp data listener; returns the address it is bound to. Do this, once, before a manager
+    /// attaches.
     ///
     /// # Errors
     /// [`UnitError::Listen`].
     pub fn serve_data(&self, address: SocketAddr) -> Result<SocketAddr, UnitError> {
-        let _ = address;
-        unimplemented!()
+        self.serve_data_with(address, Limits::default())
     }
 
-    /// The admin service (`outlive_proto::v1::unit_admin_server::UnitAdmin`), to be wrapped in a `UnitAdminServer`.
+    /// As [`serve_data`](Self::serve_data), with limits of the caller's.
+    ///
+    /// # Errors
+    /// [`UnitError::Listen`].
+    pub fn serve_data_with(&self, address: SocketAddr, limits: Limits) -> Result<SocketAddr, UnitError> {
+        let failed = |source| UnitError::Listen { address, source };
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if listener.is_some() {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the unit listens already",
+            )));
+        }
+        let bound = Listener::bind(address, Arc::clone(&self.core) as _, limits).map_err(failed)?;
+        let address = bound.local_addr();
+        self.core.set_listening(address);
+        *listener = Some(bound);
+        tracing::info!(%address, "unit serves data");
+        Ok(address)
+    }
+
+    /// The admin service, to be wrapped in `outlive_proto::v1::unit_admin_server::UnitAdminServer`.
     pub fn admin(&self) -> AdminService {
-        unimplemented!()
+        AdminService::new(Arc::clone(&self.core))
     }
 
-    /// A client of the admin service over an in-process stream. Call it inside a tokio runtime, which
-    /// then carries the service.
+    /// A client of the admin service over a stream inside this process. The tokio runtime on which it is first
+    /// used carries the service.
     pub fn admin_client(&self) -> UnitAdminClient<Channel> {
-        unimplemented!()
+        in_process::client(self.admin())
     }
 
-    /// This unit's incarnation, raised and persistent since it was opened.
+    /// This unit's incarnation, raised (and persistent, where the medium can) since it was opened.
     pub fn incarnation(&self) -> u64 {
-        unimplemented!()
+        self.core.volume.incarnation()
     }
 
     /// The volume, for those who show or check it.
     pub fn volume(&self) -> &Volume {
-        unimplemented!()
+        &self.core.volume
     }
 
-    /// Stops listener and connections, then makes everything placed persistent. Blocks; bounded by `stop_timeout`.
+    /// What was done since it was opened.
+    pub fn totals(&self) -> Totals {
+        self.core.totals()
+    }
+
+    /// Stops listener and connections, then makes everything placed as durable as the medium can. Nobody is let in
+    /// any more. Blocks; idempotent.
     ///
     /// # Errors
     /// [`UnitError::Media`] when the last flush fails.
     pub fn close(&self) -> Result<(), UnitError> {
-        unimplemented!()
+        self.core.stop_all();
+        let listener = self
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(listener) = listener {
+            listener.shutdown();
+        }
+        self.core.events.send(Event::Ending);
+        self.core.volume.medium().settle()?;
+        Ok(())
     }
 }
 
-/// Implements `UnitAdmin`.
-#[derive(Clone)]
-pub struct AdminService {}
+impl std::fmt::Debug for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unit")
+            .field("volume", &self.core.volume)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Why a unit cannot start or end well.
 #[derive(Debug, Error)]
@@ -89,6 +152,6 @@ pub enum UnitError {
         address: SocketAddr,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }

@@ -1,0 +1,251 @@
+//! The admin service: how a manager programs this unit.
+
+mod convert;
+mod stream;
+
+use std::sync::Arc;
+
+use outlive_proto::ControlError;
+use outlive_proto::v1::unit_admin_server::UnitAdmin;
+use outlive_proto::v1::{
+    AdmitRequest, AttachRequest, AttachResponse, ConnectionsRequest, ConnectionsResponse, DescribeRequest,
+    Done, ErrorCode, EventsRequest, FenceRequest, PrepareRequest, ProgramRequest, StopResponse,
+    UnitStateRequest, UnitStateResponse, WithdrawRequest,
+};
+use tonic::{Request, Response, Status};
+
+use crate::core::Core;
+use crate::stop::Reach;
+pub use stream::EventStream;
+
+/// Implements `UnitAdmin`. Every call runs on tokio's blocking threads: it may wait for a flush, for
+/// connections to stop, or for a manager that is attaching.
+#[derive(Clone)]
+pub struct AdminService {
+    core: Arc<Core>,
+}
+
+impl AdminService {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Runs a call of the manager of `generation`, who stays the present one until it has ended.
+    async fn call<T: Send + 'static>(
+        &self,
+        generation: u64,
+        work: impl FnOnce(&Core) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        self.blocking(move |core| {
+            let _present = core.gate.pass(generation)?;
+            work(core)
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Core) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let core = Arc::clone(&self.core);
+        let outcome = tokio::task::spawn_blocking(move || work(&core)).await;
+        let outcome =
+            outcome.map_err(|error| Status::internal(format!("the unit's call did not end: {error}")))?;
+        Ok(Response::new(outcome?))
+    }
+}
+
+#[tonic::async_trait]
+impl UnitAdmin for AdminService {
+    type EventsStream = EventStream;
+
+    async fn attach(&self, request: Request<AttachRequest>) -> Result<Response<AttachResponse>, Status> {
+        let AttachRequest { proof, manager } = request.into_inner();
+        if !self.core.options.secret.accepts(&proof) {
+            tracing::warn!(%manager, "a manager without the secret tried to attach");
+            let reason = "this manager cannot prove that it may program the unit";
+            return Err(ControlError::new(ErrorCode::NoAccess, reason).into());
+        }
+        self.blocking(move |core| core.attach(&manager)).await
+    }
+
+    async fn prepare(&self, request: Request<PrepareRequest>) -> Result<Response<Done>, Status> {
+        let PrepareRequest {
+            manager_generation,
+            extents,
+            writes,
+        } = request.into_inner();
+        let extents = convert::extents(&extents);
+        let writes: Vec<_> = writes
+            .into_iter()
+            .map(|write| (write.offset, write.bytes))
+            .collect();
+        self.call(manager_generation, move |core| {
+            core.prepare(&extents, &writes).map(|()| Done {})
+        })
+        .await
+    }
+
+    async fn program(&self, request: Request<ProgramRequest>) -> Result<Response<Done>, Status> {
+        let ProgramRequest {
+            manager_generation,
+            region,
+            extents,
+            data_len,
+            min_generation,
+        } = request.into_inner();
+        let region = convert::region(&region)?;
+        let extents = convert::extents(&extents);
+        self.call(manager_generation, move |core| {
+            core.program(region, &extents, data_len, min_generation)
+                .map(|()| Done {})
+        })
+        .await
+    }
+
+    async fn withdraw(&self, request: Request<WithdrawRequest>) -> Result<Response<StopResponse>, Status> {
+        let WithdrawRequest {
+            manager_generation,
+            region,
+        } = request.into_inner();
+        let region = convert::region(&region)?;
+        self.call(manager_generation, move |core| {
+            Ok(StopResponse {
+                stopped: core.withdraw(region)?,
+            })
+        })
+        .await
+    }
+
+    async fn admit(&self, request: Request<AdmitRequest>) -> Result<Response<Done>, Status> {
+        let request = request.into_inner();
+        let grant = convert::grant(&request)?;
+        self.call(request.manager_generation, move |core| {
+            core.admit_ticket(grant).map(|()| Done {})
+        })
+        .await
+    }
+
+    async fn fence(&self, request: Request<FenceRequest>) -> Result<Response<StopResponse>, Status> {
+        let FenceRequest {
+            manager_generation,
+            region,
+            min_generation,
+            including_current,
+        } = request.into_inner();
+        let region = convert::region(&region)?;
+        let reach = if including_current {
+            Reach::Through
+        } else {
+            Reach::Below
+        };
+        self.call(manager_generation, move |core| {
+            Ok(StopResponse {
+                stopped: core.fence(region, min_generation, reach)?,
+            })
+        })
+        .await
+    }
+
+    async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<Done>, Status> {
+        let DescribeRequest {
+            manager_generation,
+            region,
+            page,
+        } = request.into_inner();
+        let region = convert::region(&region)?;
+        self.call(manager_generation, move |core| {
+            core.describe(region, &page).map(|()| Done {})
+        })
+        .await
+    }
+
+    async fn connections(
+        &self,
+        request: Request<ConnectionsRequest>,
+    ) -> Result<Response<ConnectionsResponse>, Status> {
+        let ConnectionsRequest {
+            manager_generation,
+            region,
+        } = request.into_inner();
+        let region = if region.is_empty() {
+            None
+        } else {
+            Some(convert::region(&region)?)
+        };
+        self.call(manager_generation, move |core| {
+            Ok(ConnectionsResponse {
+                connections: core.live(region),
+            })
+        })
+        .await
+    }
+
+    async fn events(&self, request: Request<EventsRequest>) -> Result<Response<EventStream>, Status> {
+        let generation = request.into_inner().manager_generation;
+        // Subscribed while the manager is known to be the present one, so that its end is not missed.
+        self.call(generation, move |core| {
+            Ok(EventStream::new(core.events.subscribe(), generation))
+        })
+        .await
+    }
+
+    async fn unit_state(
+        &self,
+        request: Request<UnitStateRequest>,
+    ) -> Result<Response<UnitStateResponse>, Status> {
+        self.call(request.into_inner().manager_generation, |core| Ok(core.state()))
+            .await
+    }
+}
+
+impl Core {
+    /// Makes the caller the one manager. Waits for calls in progress, voids every ticket that its
+    /// predecessor gave, and stops its predecessor's connection to the catalog.
+    fn attach(&self, manager: &str) -> Result<AttachResponse, ControlError> {
+        let mut attached = self.gate.close();
+        attached.served = false;
+        let generation = self
+            .volume
+            .raise_manager_generation()
+            .map_err(|error| self.media_error(&error))?;
+        attached.generation = generation;
+        self.registry().tickets.void(|_| true);
+        self.fence(self.catalog_id(), generation, Reach::Below)?;
+        attached.served = true;
+        self.events.send(crate::events::Event::Attached(generation));
+        tracing::info!(%manager, generation, "manager attached");
+        let geometry = self.volume.geometry();
+        Ok(AttachResponse {
+            manager_generation: generation,
+            incarnation: self.volume.incarnation(),
+            unit: geometry.unit.0.to_vec(),
+            allocatable_start: geometry.allocatable_start,
+            allocatable_len: geometry.allocatable_len,
+            catalog_region: geometry.catalog_region.to_vec(),
+            catalog_len: geometry.catalog_data_len(),
+            data_address: self.data_address(),
+            strongest: convert::level(self.volume.medium().persistence()).into(),
+            connections: self.live(None),
+        })
+    }
+
+    fn state(&self) -> UnitStateResponse {
+        let totals = self.totals();
+        let medium = self.volume.medium();
+        let connections = self.registry().connections.len();
+        UnitStateResponse {
+            connections: u32::try_from(connections).unwrap_or(u32::MAX),
+            bytes_written: totals.bytes_written,
+            bytes_read: totals.bytes_read,
+            writes: totals.writes,
+            reads: totals.reads,
+            persists: totals.persists,
+            flushes: medium.flushes(),
+            refusals: totals.refusals,
+            poisoned: medium.failure().unwrap_or_default(),
+            media: medium.describe(),
+            media_bytes: medium.len(),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What a unit's parts share, and how connections come and go.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use outlive_fabric::{
+    AccessInfo, Admission, Admitted, CloseReason, Connection, ConnectionId, ExposedPart, PersistMethod,
+    Refusal, RegionId, RemoteKey, Rights, SessionInfo, TicketId,
+};
+use outlive_media::{Persistence, Volume};
+use outlive_proto::v1::LiveConnection;
+
+use crate::counters::{Counters, Totals};
+use crate::events::{Event, Events};
+use crate::exposure::{ConnectionExposure, Gauges};
+use crate::gate::Gate;
+use crate::options::UnitOptions;
+use crate::registry::{Live, METADATA_LEN, Region, Registry};
+use crate::table::Table;
+use crate::tickets::Ticket;
+use crate::translation::{Extent, Translation};
+
+/// The unit, as its listener and its admin service share it.
+pub(crate) struct Core {
+    pub(crate) volume: Volume,
+    pub(crate) options: UnitOptions,
+    pub(crate) gate: Gate,
+    pub(crate) events: Arc<Events>,
+    registry: Mutex<Registry>,
+    /// Where the data listener is bound, once it is.
+    listening: OnceLock<SocketAddr>,
+    /// Counts of connections that have ended, and of those that were not let in.
+    ended: Counters,
+}
+
+impl Core {
+    pub(crate) fn new(volume: Volume, options: UnitOptions) -> Self {
+        let mut registry = Registry::new(options.max_tickets);
+        let catalog = catalog(&volume);
+        registry.occupied.add(catalog_id(&volume), &catalog.translation);
+        registry.regions.insert(catalog_id(&volume), catalog);
+        Self {
+            gate: Gate::new(volume.manager_generation()),
+            volume,
+            options,
+            events: Arc::new(Events::new()),
+            registry: Mutex::new(registry),
+            listening: OnceLock::new(),
+            ended: Counters::default(),
+        }
+    }
+
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
+        // Nothing panics in between two changes that belong together.
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn catalog_id(&self) -> RegionId {
+        catalog_id(&self.volume)
+    }
+
+    /// The connections that live, of all regions or of one.
+    pub(crate) fn live(&self, region: Option<RegionId>) -> Vec<LiveConnection> {
+        let registry = self.registry();
+        let wanted = registry
+            .connections
+            .values()
+            .filter(|live| region.is_none_or(|id| live.region == id));
+        wanted.map(Live::describe).collect()
+    }
+
+    /// Notes where the data listener is bound. Once.
+    pub(crate) fn set_listening(&self, address: SocketAddr) {
+        // It is only called by the one that started the listener.
+        let _ = self.listening.set(address);
+    }
+
+    /// Where clients are told to connect to; empty while nothing listens.
+    pub(crate) fn data_address(&self) -> String {
+        let bound = || self.listening.get().map(SocketAddr::to_string);
+        self.options.advertise.clone().or_else(bound).unwrap_or_default()
+    }
+
+    /// Sums over all connections, those that have ended included.
+    pub(crate) fn totals(&self) -> Totals {
+        let registry = self.registry();
+        let mut totals = self.ended.totals();
+        for live in registry.connections.values() {
+            totals.include(live.gauges.counters.totals());
+        }
+        totals
+    }
+
+    /// Forgets a connection of which no byte can land any more.
+    pub(crate) fn forget(&self, id: ConnectionId) {
+        let mut registry = self.registry();
+        let Some(live) = registry.connections.remove(&id) else {
+            return;
+        };
+        self.ended.include(live.gauges.counters.totals());
+        registry.settle(live.region);
+        // Under the lock, so that events come in the order of what happened.
+        self.events.send(Event::Closed(live.describe()));
+    }
+
+    /// Everything about letting a ticket's connection in, in one step with respect to fences.
+    fn let_in(&self, id: TicketId, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal> {
+        let mut registry = self.registry();
+        if registry.closing {
+            return Err(Refusal::ShuttingDown);
+        }
+        let ticket = registry.tickets.take(id, Instant::now()).ok_or(Refusal::Ticket)?;
+        let region = registry.regions.get(&ticket.region).ok_or(Refusal::Ticket)?;
+        check_grant(&registry, region, &ticket)?;
+        let table = fill_table(region, &ticket)?;
+        let session = SessionInfo {
+            incarnation: self.volume.incarnation(),
+            access: table.access(),
+            persist: match self.volume.medium().persistence() {
+                Persistence::AfterFlush => Some(PersistMethod::TargetFlush),
+                Persistence::PlacedOnly => None,
+            },
+        };
+        let gauges = Arc::new(Gauges::default());
+        let medium = Arc::clone(self.volume.medium());
+        let exposure = ConnectionExposure::new(table, medium, Arc::clone(&gauges), Arc::clone(&self.events));
+        let Ticket {
+            region,
+            identity,
+            writable,
+            generation,
+            ..
+        } = ticket;
+        let live = Live {
+            connection,
+            gauges,
+            region,
+            identity,
+            writable,
+            generation,
+        };
+        tracing::info!(
+            connection = live.connection.id().0, peer = %live.connection.peer(), %region,
+            identity = %live.identity, writable, generation, "connection admitted"
+        );
+        self.events.send(Event::Opened(live.describe()));
+        registry.connections.insert(live.connection.id(), live);
+        Ok(Admitted {
+            exposure: Arc::new(exposure),
+            session,
+        })
+    }
+}
+
+impl Admission for Core {
+    fn admit(&self, ticket: TicketId, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal> {
+        let peer = connection.peer();
+        self.let_in(ticket, connection).inspect_err(|refusal| {
+            Counters::add(&self.ended.refusals, 1);
+            tracing::warn!(%peer, %refusal, "connection refused");
+        })
+    }
+
+    fn closed(&self, connection: ConnectionId, reason: CloseReason) {
+        tracing::info!(connection = connection.0, ?reason, "connection ended");
+        self.forget(connection);
+    }
+}
+
+/// Whether a valid ticket may be honoured now.
+fn check_grant(registry: &Registry, region: &Region, ticket: &Ticket) -> Result<(), Refusal> {
+    // Its manager says why when it is asked for another ticket.
+    if region.withdrawn || region.unconfirmed {
+        return Err(Refusal::Ticket);
+    }
+    if !ticket.writable {
+        return Ok(());
+    }
+    if ticket.generation < region.min_generation {
+        return Err(Refusal::Fenced {
+            generation: region.min_generation,
+        });
+    }
+    // A manager stops the writer before it admits another; this holds even if it forgets.
+    if registry.of_region(ticket.region).any(|live| live.writable) {
+        return Err(Refusal::Limit {
+            what: "writers of one region".into(),
+            limit: 1,
+        });
+    }
+    Ok(())
+}
+
+fn fill_table(region: &Region, ticket: &Ticket) -> Result<Table, Refusal> {
+    let rights = if ticket.writable {
+        Rights::ReadWrite
+    } else {
+        Rights::Read
+    };
+    let parts = [
+        (ExposedPart::Data, METADATA_LEN, region.data_len, rights),
+        (ExposedPart::Metadata, 0, METADATA_LEN, Rights::Read),
+    ];
+    let mut table = Table::new();
+    for (part, base, len, rights) in parts {
+        let key = random_key()?;
+        let generation = ticket.generation;
+        let info = AccessInfo {
+            region: ticket.region,
+            part,
+            key,
+            len,
+            rights,
+            generation,
+        };
+        table.expose(info, base, Arc::clone(&region.translation));
+    }
+    Ok(table)
+}
+
+/// Random, so that nobody takes a key that works on one connection for one that works on another.
+fn random_key() -> Result<RemoteKey, Refusal> {
+    getrandom::u64()
+        .map(RemoteKey)
+        .map_err(|error| Refusal::Media(format!("no random bytes: {error}")))
+}
+
+fn catalog_id(volume: &Volume) -> RegionId {
+    RegionId(volume.geometry().catalog_region)
+}
+
+fn catalog(volume: &Volume) -> Region {
+    let geometry = volume.geometry();
+    let extent = Extent {
+        start: geometry.catalog_start,
+        len: geometry.catalog_len,
+    };
+    Region {
+        translation: Arc::new(Translation::new(&[extent]).expect("a sound geometry has a catalog")),
+        data_len: geometry.catalog_data_len(),
+        min_generation: volume.manager_generation(),
+        unconfirmed: false,
+        withdrawn: false,
+    }
+}
