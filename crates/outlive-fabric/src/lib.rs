@@ -16,6 +16,7 @@
 //! unknown) or per operation with a [`Refusal`].
 
 pub mod access;
+pub mod conformance;
 pub mod endpoint;
 pub mod refusal;
 pub mod target;

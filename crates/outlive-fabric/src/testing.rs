@@ -1,6 +1,6 @@
 //! A target to test against: memory with a table, and tickets.
 //!
-//! For tests and for the conformance suite only: it trusts its caller, counts
+//! For tests and for the [conformance suite](crate::conformance) only: it trusts its caller, counts
 //! what is done to it, keeps a second image of what was persisted, and can be told to fail.
 
 use std::collections::HashMap;
