@@ -1,0 +1,246 @@
+//! Walking the journal: large reads, sets checked one after the other, and the search beyond a bad one.
+
+use crate::set::{SET_ALIGN, SET_HEADER_BYTES, SET_MAGIC};
+use crate::{Finding, Geometry, HeaderFault, ReadError, RegionId, SetHeader, SetKind, Source};
+
+const HEADER: u64 = SET_HEADER_BYTES as u64;
+/// Void sets named one by one in findings; a window of thousands in flight would drown the report.
+const MAX_NAMED_VOID: usize = 16;
+
+/// Where a walk stands: behind the set of this generation and sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) logical: u64,
+    pub(crate) generation: u64,
+    pub(crate) sequence: u64,
+}
+
+impl Place {
+    pub(crate) fn pass(&mut self, header: &SetHeader) {
+        *self = Self {
+            logical: header.logical + header.stride,
+            generation: header.generation,
+            sequence: header.sequence,
+        };
+    }
+}
+
+/// The journal of a region with one buffered piece of it, which never spans the ring's end.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    region: RegionId,
+    geometry: Geometry,
+    chunk: u64,
+    logical: u64,
+    buffer: Vec<u8>,
+}
+
+/// What a scan behind a bad set found.
+#[derive(Debug, Default)]
+pub(crate) struct Beyond {
+    /// Highest floor that a later set names.
+    pub(crate) floor: u64,
+    /// Highest sequence and generation found, void ones included.
+    pub(crate) sequence: u64,
+    pub(crate) generation: u64,
+    /// Later sets of this journal whose headers are whole.
+    pub(crate) sets: u64,
+    /// The first few of them.
+    pub(crate) named: Vec<Finding>,
+}
+
+impl Journal {
+    pub(crate) fn new(region: RegionId, geometry: Geometry, chunk: u64) -> Self {
+        Self {
+            region,
+            geometry,
+            chunk,
+            logical: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// How much is read at once.
+    pub(crate) fn set_chunk(&mut self, bytes: u64) {
+        self.chunk = bytes;
+    }
+
+    /// Drops what is buffered, so that the next step sees the region anew.
+    pub(crate) fn forget(&mut self) {
+        self.buffer.clear();
+    }
+
+    pub(crate) fn remap(&mut self, geometry: Geometry) {
+        self.geometry = geometry;
+        self.forget();
+    }
+
+    /// Checks the set that should lie at `place`: that it is whole, belongs there and follows.
+    pub(crate) fn step<S: Source>(
+        &mut self,
+        source: &mut S,
+        place: &Place,
+    ) -> Result<Result<SetHeader, HeaderFault>, ReadError<S::Error>> {
+        let room = self.geometry.ring_room(place.logical);
+        if room < HEADER || place.logical % SET_ALIGN != 0 {
+            return Ok(Err(HeaderFault::Shape("place")));
+        }
+        let region = self.region;
+        let bytes = self.bytes(source, place.logical, HEADER)?;
+        let header = match SetHeader::decode_at(region, place.logical, bytes) {
+            Ok(header) => header,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        if !follows(place, &header) {
+            return Ok(Err(HeaderFault::Void {
+                generation: header.generation,
+                sequence: header.sequence,
+            }));
+        }
+        // Only now is the length within the ring, so that reading (and allocating) that much is bounded.
+        if header.stride > room {
+            return Ok(Err(HeaderFault::Shape("stride")));
+        }
+        if header.kind == SetKind::Update {
+            let bytes = self.bytes(source, place.logical, HEADER + header.length)?;
+            let payload = &bytes[SET_HEADER_BYTES..];
+            let sum = SetHeader::payload_checksum(region, header.generation, header.logical).with(payload);
+            if sum.value() != header.payload_crc {
+                return Ok(Err(HeaderFault::Payload {
+                    sequence: header.sequence,
+                    length: header.length,
+                }));
+            }
+        }
+        Ok(Ok(header))
+    }
+
+    /// The payload of the set that the last step found whole.
+    pub(crate) fn payload(&self, header: &SetHeader) -> &[u8] {
+        if header.kind != SetKind::Update {
+            return &[];
+        }
+        let from = index(header.logical - self.logical) + SET_HEADER_BYTES;
+        &self.buffer[from..from + index(header.length)]
+    }
+
+    /// Looks for sets behind a bad one at `place`, at every aligned position of the next `window` bytes:
+    /// a broken header hides where its successor begins.
+    pub(crate) fn scan<S: Source>(
+        &mut self,
+        source: &mut S,
+        place: &Place,
+        window: u64,
+    ) -> Result<Beyond, ReadError<S::Error>> {
+        let mut beyond = Beyond::default();
+        let end = place.logical.saturating_add(window.min(self.geometry.ring_len));
+        let mut logical = place.logical;
+        while logical < end {
+            let room = self.geometry.ring_room(logical);
+            if room < HEADER {
+                logical = logical.saturating_add(room);
+                continue;
+            }
+            self.bytes(source, logical, HEADER)?;
+            logical = self.scan_buffer(place, logical, end, &mut beyond);
+        }
+        Ok(beyond)
+    }
+
+    /// As [`scan`](Self::scan), over what is buffered already.
+    pub(crate) fn scan_buffered(&self, place: &Place) -> Beyond {
+        let mut beyond = Beyond::default();
+        if self.holds(place.logical, HEADER) {
+            self.scan_buffer(place, place.logical, u64::MAX, &mut beyond);
+        }
+        beyond
+    }
+
+    /// Scans from `logical` to the end of the buffer or to `end`; returns where to go on.
+    fn scan_buffer(&self, place: &Place, logical: u64, end: u64, beyond: &mut Beyond) -> u64 {
+        let mut from = index(logical - self.logical);
+        let until = self.buffer.len().min(index(end.saturating_sub(self.logical)));
+        while from + SET_HEADER_BYTES <= self.buffer.len() && from < until {
+            if self.buffer[from..from + 8] == SET_MAGIC {
+                self.consider(place, self.logical + from as u64, &self.buffer[from..], beyond);
+            }
+            from += index(SET_ALIGN);
+        }
+        self.logical + from as u64
+    }
+
+    fn consider(&self, place: &Place, at: u64, bytes: &[u8], beyond: &mut Beyond) {
+        let Ok(header) = SetHeader::decode_anywhere(self.region, bytes) else {
+            return;
+        };
+        let here = self.geometry.ring_position(header.logical) == self.geometry.ring_position(at);
+        // A greater logical offset is a later lap: the writer has overtaken the place.
+        if !here || header.logical < at {
+            return;
+        }
+        beyond.sequence = beyond.sequence.max(header.sequence);
+        beyond.generation = beyond.generation.max(header.generation);
+        if header.generation < place.generation || header.sequence <= place.sequence {
+            return;
+        }
+        beyond.floor = beyond.floor.max(header.floor);
+        if header.logical == place.logical {
+            return;
+        }
+        beyond.sets += 1;
+        if beyond.named.len() < MAX_NAMED_VOID {
+            beyond.named.push(Finding::Void {
+                offset: self.geometry.journal_offset(at),
+                generation: header.generation,
+                sequence: header.sequence,
+            });
+        }
+    }
+
+    /// `len` contiguous bytes at a logical offset. The caller has checked that they do not pass the ring's end.
+    fn bytes<S: Source>(
+        &mut self,
+        source: &mut S,
+        logical: u64,
+        len: u64,
+    ) -> Result<&[u8], ReadError<S::Error>> {
+        if !self.holds(logical, len) {
+            let piece = self.chunk.max(len).min(self.geometry.ring_room(logical));
+            let offset = self.geometry.journal_offset(logical);
+            self.buffer.resize(index(piece), 0);
+            self.logical = logical;
+            if let Err(error) = source.read_at(offset, &mut self.buffer) {
+                self.forget();
+                return Err(ReadError::Source {
+                    offset,
+                    len: piece,
+                    source: error,
+                });
+            }
+        }
+        let from = index(logical - self.logical);
+        Ok(&self.buffer[from..from + index(len)])
+    }
+
+    fn holds(&self, logical: u64, len: u64) -> bool {
+        let end = self.logical + self.buffer.len() as u64;
+        logical >= self.logical && logical.checked_add(len).is_some_and(|want| want <= end)
+    }
+}
+
+/// Whether a whole set may stand behind `place`. Sequences rise; a set of a newer generation follows
+/// only by way of that generation's takeover, so a reader never slips into the middle of a history that
+/// is not its own.
+fn follows(place: &Place, header: &SetHeader) -> bool {
+    let taken_over = header.predecessor < header.generation;
+    header.sequence > place.sequence
+        && (header.generation == place.generation || (header.generation > place.generation && taken_over))
+}
+
+fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("bounded by the ring, which was checked against the region's length")
+}

@@ -1,0 +1,688 @@
+//! The reading side of a checkpoint region, beside a writer that may be alive.
+//!
+//! The writer never waits for a reader, so a reader may find a set half placed, or overwritten under
+//! it. Whatever does not verify is looked at again after the region's head was read anew, and only then
+//! judged: the journal's end (perhaps not for long), overtaken, another history, or corrupt. Retries are bounded.
+
+use crate::finding::{Finding, HeaderFault};
+use crate::head::Head;
+use crate::journal::{Journal, Place};
+use crate::set::SetKind;
+use crate::{Geometry, ReadError, RegionId, Seal, Set, SetHeader, Source};
+
+/// The journal is read in pieces of this size: large enough that a network's round trip does not count,
+/// small enough that the end of a short journal is not paid for with megabytes of old laps.
+pub const READ_CHUNK_BYTES: u64 = 1 << 20;
+/// The piece that a reader asks for when it looks whether there is something new.
+pub const FOLLOW_CHUNK_BYTES: u64 = 64 << 10;
+/// One call of [`Reader::follow`] returns after about this much, so that a backup far behind applies
+/// and frees what it read before it reads on.
+pub const FOLLOW_BATCH_BYTES: u64 = 64 << 20;
+/// How often in a row a region may change under a reader before it gives up. Each time a snapshot was
+/// verified, or a slot overwritten, during one read; a region too small for its load is the cause.
+pub const MAX_ATTEMPTS: u32 = 16;
+
+/// Reads one region. Keeps its geometry and a buffer between calls; used from one thread at a time.
+#[derive(Debug)]
+pub struct Reader {
+    region: RegionId,
+    data_len: u64,
+    journal: Journal,
+}
+
+/// Where a reader stands: it has seen everything up to here. A plain value, to be kept and given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub(crate) place: Place,
+    pub(crate) snapshot: Option<(u64, u64)>,
+    reconciled_generation: u64,
+}
+
+/// What of the region is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// What the primary last left: behind the last clear mark.
+    #[default]
+    Current,
+    /// The last verified snapshot and its updates up to the clear mark that took them out of sight.
+    Cleared,
+}
+
+/// How to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// What is asked for.
+    pub view: View,
+    /// Consent to a loss: where a committed snapshot or set is damaged, return what comes before it (an
+    /// older snapshot, the updates up to the damage) and say so in the findings, instead of failing.
+    pub accept_loss: bool,
+}
+
+/// What was in a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The full set, where there is one (and it was not cleared).
+    pub snapshot: Option<Set>,
+    /// The updates after it, in order.
+    pub updates: Vec<Set>,
+    /// Sequence of the last clear mark that was passed.
+    pub cleared: Option<u64>,
+    /// What was found beside them.
+    pub findings: Vec<Finding>,
+    /// Go on from here with [`Reader::follow`].
+    pub cursor: Cursor,
+}
+
+/// What came since a cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fresh {
+    /// The sets since then, in order: updates, and the takeover and clear marks between them. After a
+    /// clear mark everything before it is gone. The cursor has moved behind them.
+    Sets {
+        /// The sets.
+        sets: Vec<Set>,
+        /// There is more already: this batch reached its bound.
+        more: bool,
+    },
+    /// The primary saved a snapshot and reused the space in which the reader stood. The cursor has not
+    /// moved: read all, and go on from there.
+    Overrun {
+        /// Last sequence the reader saw.
+        from: u64,
+        /// Sequence of the snapshot that covers the gap.
+        to: u64,
+    },
+    /// The reader has seen sets that are not in the region any more (they had not been made persistent
+    /// when the unit lost power), and a later primary went on without them. The cursor has not moved.
+    Diverged {
+        /// Last sequence the reader saw.
+        from: u64,
+        /// Last sequence that both have in common, as far as the region knows.
+        common: u64,
+        /// Generation that went on.
+        generation: u64,
+    },
+}
+
+/// How a walk beside a live writer ended.
+pub(crate) enum Stop {
+    End,
+    Full,
+    Overrun(Seal),
+    Diverged { common: u64, generation: u64 },
+}
+
+enum Verdict {
+    Again,
+    Stop(Stop),
+}
+
+impl Reader {
+    /// Opens a region of `data_len` bytes for reading.
+    ///
+    /// # Errors
+    /// [`ReadError::NotACheckpoint`], or the source's.
+    pub fn open<S: Source>(
+        source: &mut S,
+        region: RegionId,
+        data_len: u64,
+    ) -> Result<Self, ReadError<S::Error>> {
+        let head = Head::read(source, region, data_len)?;
+        let journal = Journal::new(region, head.control.geometry, READ_CHUNK_BYTES);
+        Ok(Self {
+            region,
+            data_len,
+            journal,
+        })
+    }
+
+    /// The geometry that was last seen.
+    pub fn geometry(&self) -> &Geometry {
+        self.journal.geometry()
+    }
+
+    /// The region.
+    pub fn region(&self) -> RegionId {
+        self.region
+    }
+
+    /// The region grew: from now on `data_len` bytes may be read.
+    pub fn grown(&mut self, data_len: u64) {
+        self.data_len = data_len;
+    }
+
+    /// Reads the region's head: geometry, heartbeat, floor, seals.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn head<S: Source>(&mut self, source: &mut S) -> Result<Head, ReadError<S::Error>> {
+        let head = Head::read(source, self.region, self.data_len)?;
+        if head.control.geometry != *self.journal.geometry() {
+            self.journal.remap(head.control.geometry.clone());
+        }
+        Ok(head)
+    }
+
+    /// Reads everything: the newest snapshot and the updates after it.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] naming the first damaged set, unless the loss is accepted;
+    /// [`ReadError::Busy`]; the source's.
+    pub fn read<S: Source>(
+        &mut self,
+        source: &mut S,
+        options: &ReadOptions,
+    ) -> Result<Reading, ReadError<S::Error>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some((seal, payload, mut findings)) = self.newest_snapshot(source, options.accept_loss)?
+            else {
+                continue;
+            };
+            let mut gathered = Gathered::from_snapshot(seal.map(|seal| seal.into_set(payload)), options.view);
+            let mut place = gathered.start();
+            let end = place.logical.saturating_add(self.geometry().ring_len);
+            let walked = self.walk(source, &mut place, &mut |header, payload| {
+                let go_on = header.logical + header.stride < end;
+                gathered.take(header, payload);
+                go_on
+            });
+            match walked {
+                Ok(Stop::End | Stop::Full) => {}
+                Ok(Stop::Overrun(_) | Stop::Diverged { .. }) | Err(ReadError::Busy { .. }) => continue,
+                Err(ReadError::Corrupt { finding }) if options.accept_loss => findings.push(finding),
+                Err(error) => return Err(error),
+            }
+            return Ok(gathered.into_reading(place, findings));
+        }
+        Err(ReadError::Busy {
+            attempts: MAX_ATTEMPTS,
+        })
+    }
+
+    /// Reads what came since `cursor`, which moves on behind it. Cheap when nothing did: two small reads.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] when a set that is known committed does not verify; the sets before it
+    /// were returned by the call before. [`ReadError::Busy`]; the source's.
+    pub fn follow<S: Source>(
+        &mut self,
+        source: &mut S,
+        cursor: &mut Cursor,
+    ) -> Result<Fresh, ReadError<S::Error>> {
+        self.journal.forget();
+        self.journal.set_chunk(FOLLOW_CHUNK_BYTES);
+        let mut sets = Vec::new();
+        let mut bytes = 0;
+        let mut place = cursor.place;
+        let mut ahead = None;
+        let from = cursor.place.sequence;
+        let stop = self.walk_reconciled(
+            source,
+            &mut place,
+            &mut cursor.reconciled_generation,
+            &mut |header, payload| {
+                if header.kind == SetKind::Takeover && header.continues < from {
+                    ahead = Some((header.continues, header.generation));
+                    return false;
+                }
+                bytes += header.stride;
+                if header.kind != SetKind::Wrap {
+                    sets.push(header.clone().into_set(payload.to_vec()));
+                }
+                bytes < FOLLOW_BATCH_BYTES
+            },
+        );
+        self.journal.set_chunk(READ_CHUNK_BYTES);
+        if let Some((common, generation)) = ahead {
+            return Ok(Fresh::Diverged {
+                from,
+                common,
+                generation,
+            });
+        }
+        // What was read before damage or an overrun is good: hand it out, the next call meets the rest.
+        let stop = match stop {
+            _ if !sets.is_empty() => Stop::End,
+            stop => stop?,
+        };
+        match stop {
+            Stop::End | Stop::Full => {
+                cursor.place = place;
+                Ok(Fresh::Sets {
+                    sets,
+                    more: bytes >= FOLLOW_BATCH_BYTES,
+                })
+            }
+            Stop::Overrun(seal) => Ok(Fresh::Overrun {
+                from,
+                to: seal.sequence,
+            }),
+            Stop::Diverged { common, generation } => Ok(Fresh::Diverged {
+                from,
+                common,
+                generation,
+            }),
+        }
+    }
+
+    /// Every set that is kept, oldest first, described without payload: the snapshots in their slots and
+    /// everything in the journal, marks included, with the findings.
+    ///
+    /// # Errors
+    /// The source's. Damage is among the findings.
+    pub fn log<S: Source>(
+        &mut self,
+        source: &mut S,
+    ) -> Result<(Vec<Set>, Vec<Finding>), ReadError<S::Error>> {
+        let head = self.head(source)?;
+        let mut findings = head_findings(&head);
+        let mut sets = Vec::new();
+        for seal in head.snapshots() {
+            match self.load(source, seal)? {
+                Some(_) => sets.push(seal.clone().into_set(Vec::new())),
+                None => findings.push(self.snapshot_finding(seal)),
+            }
+        }
+        let mut place = self.oldest_start(source, &head)?;
+        let end = place.logical.saturating_add(self.geometry().ring_len);
+        let walked = self.walk(source, &mut place, &mut |header, _| {
+            if header.kind != SetKind::Wrap {
+                sets.push(header.clone().into_set(Vec::new()));
+            }
+            header.logical + header.stride < end
+        });
+        match walked {
+            Err(ReadError::Corrupt { finding }) => findings.push(finding),
+            Err(ReadError::Busy { .. }) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        sets.sort_by_key(|set| (set.generation, set.sequence));
+        Ok((sets, findings))
+    }
+
+    /// Reads one set that is kept: a snapshot in a slot, or an update in the journal.
+    ///
+    /// # Errors
+    /// [`ReadError::NoSuchSet`]; [`ReadError::Corrupt`] when it is kept and damaged; the source's.
+    pub fn set<S: Source>(&mut self, source: &mut S, sequence: u64) -> Result<Set, ReadError<S::Error>> {
+        let head = self.head(source)?;
+        if let Some(seal) = head
+            .snapshots()
+            .into_iter()
+            .find(|seal| seal.sequence == sequence)
+        {
+            let payload = self.load(source, seal)?;
+            let finding = self.snapshot_finding(seal);
+            return payload
+                .map(|payload| seal.clone().into_set(payload))
+                .ok_or(ReadError::Corrupt { finding });
+        }
+        let mut found = None;
+        let mut place = self.oldest_start(source, &head)?;
+        self.walk(source, &mut place, &mut |header, payload| {
+            if header.sequence == sequence && header.kind == SetKind::Update {
+                found = Some(header.clone().into_set(payload.to_vec()));
+            }
+            header.sequence < sequence
+        })?;
+        found.ok_or(ReadError::NoSuchSet { sequence })
+    }
+
+    pub(crate) fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// The newest snapshot that verifies, with its payload; `Ok(None)`: the region changed meanwhile,
+    /// try again. With consent older ones are tried, and the findings name what was passed over.
+    #[expect(clippy::type_complexity, reason = "private, and taken apart at once")]
+    pub(crate) fn newest_snapshot<S: Source>(
+        &mut self,
+        source: &mut S,
+        accept_loss: bool,
+    ) -> Result<Option<(Option<Seal>, Vec<u8>, Vec<Finding>)>, ReadError<S::Error>> {
+        let head = self.head(source)?;
+        let mut findings = head_findings(&head);
+        if let Some(finding) = self.lost_finding(&head) {
+            // Record and seals were not read at one moment: ask again before believing it.
+            let again = self.head(source)?;
+            if again.seals != head.seals {
+                return Ok(None);
+            }
+            if !accept_loss {
+                return Err(ReadError::Corrupt { finding });
+            }
+            findings.push(finding);
+        }
+        for seal in head.snapshots() {
+            if let Some(payload) = self.load(source, seal)? {
+                return Ok(Some((Some(seal.clone()), payload, findings)));
+            }
+            if self.head(source)?.seals != head.seals {
+                return Ok(None);
+            }
+            let finding = self.snapshot_finding(seal);
+            if !accept_loss {
+                return Err(ReadError::Corrupt { finding });
+            }
+            findings.push(finding);
+        }
+        Ok(Some((None, Vec::new(), findings)))
+    }
+
+    /// A snapshot's payload, or `None` when it does not verify.
+    pub(crate) fn load<S: Source>(
+        &mut self,
+        source: &mut S,
+        seal: &Seal,
+    ) -> Result<Option<Vec<u8>>, ReadError<S::Error>> {
+        let offset = self.geometry().slot_offset(seal.slot);
+        let length = usize::try_from(seal.length).expect("a valid seal's length lies within its slot");
+        let mut payload = vec![0; length];
+        source
+            .read_at(offset, &mut payload)
+            .map_err(|error| ReadError::Source {
+                offset,
+                len: seal.length,
+                source: error,
+            })?;
+        Ok(seal.covers(self.region, &payload).then_some(payload))
+    }
+
+    /// Walks from `place` until nothing follows, or `visit` returns false.
+    fn walk<S: Source>(
+        &mut self,
+        source: &mut S,
+        place: &mut Place,
+        visit: &mut dyn FnMut(&SetHeader, &[u8]) -> bool,
+    ) -> Result<Stop, ReadError<S::Error>> {
+        self.journal.forget();
+        // A walk from a snapshot stands in the region's own history: there is nothing to reconcile.
+        let mut reconciled = u64::MAX;
+        self.walk_reconciled(source, place, &mut reconciled, visit)
+    }
+
+    fn walk_reconciled<S: Source>(
+        &mut self,
+        source: &mut S,
+        place: &mut Place,
+        reconciled_generation: &mut u64,
+        visit: &mut dyn FnMut(&SetHeader, &[u8]) -> bool,
+    ) -> Result<Stop, ReadError<S::Error>> {
+        let mut attempts = 0;
+        loop {
+            match self.journal.step(source, place)? {
+                Ok(header) => {
+                    attempts = 0;
+                    if !visit(&header, self.journal.payload(&header)) {
+                        return Ok(Stop::Full);
+                    }
+                    place.pass(&header);
+                }
+                Err(fault) => match self.judge(source, place, fault, reconciled_generation)? {
+                    Verdict::Again if attempts < MAX_ATTEMPTS => attempts += 1,
+                    Verdict::Again => return Err(ReadError::Busy { attempts }),
+                    Verdict::Stop(stop) => return Ok(stop),
+                },
+            }
+        }
+    }
+
+    /// Nothing whole follows at `place`: why?
+    fn judge<S: Source>(
+        &mut self,
+        source: &mut S,
+        place: &Place,
+        fault: HeaderFault,
+        reconciled_generation: &mut u64,
+    ) -> Result<Verdict, ReadError<S::Error>> {
+        let beyond = self.journal.scan_buffered(place);
+        let geometry = self.geometry().sequence;
+        let head = self.head(source)?;
+        if self.geometry().sequence != geometry {
+            return Ok(Verdict::Again);
+        }
+        let floor = head.best_floor().max(beyond.floor);
+        let other_history = head.generation() > (*reconciled_generation).max(place.generation);
+        let sealed_beyond = matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_));
+        if floor <= place.sequence && !overtaken(&head, place) && !other_history && !sealed_beyond {
+            return Ok(Verdict::Stop(Stop::End));
+        }
+        // Something is known to have been committed here, or overwritten. What is buffered may be older
+        // than that knowledge: look again, and only then at the seals again.
+        self.journal.forget();
+        let fault = match self.journal.step(source, place)? {
+            Ok(_) => return Ok(Verdict::Again),
+            Err(fault) => fault,
+        };
+        let head = self.head(source)?;
+        if self.geometry().sequence != geometry {
+            return Ok(Verdict::Again);
+        }
+        if overtaken(&head, place) {
+            let newest = head.snapshots().first().map(|seal| (*seal).clone());
+            return Ok(newest.map_or(Verdict::Again, |seal| Verdict::Stop(Stop::Overrun(seal))));
+        }
+        if head.generation() > (*reconciled_generation).max(place.generation) {
+            match self.reconcile(source, &head, place)? {
+                Some(stop) => return Ok(Verdict::Stop(stop)),
+                None => *reconciled_generation = head.generation(),
+            }
+            self.journal.forget();
+        }
+        if floor > place.sequence || matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_)) {
+            let finding = corrupt_finding(self.geometry(), place, floor, fault);
+            return Err(ReadError::Corrupt { finding });
+        }
+        Ok(Verdict::Stop(Stop::End))
+    }
+
+    /// A newer generation owns the region. Walks its history from the newest snapshot: does it pass
+    /// through `place`, where a reader of an older generation stands? `None` when it does, or when
+    /// the newer generation has not written yet.
+    fn reconcile<S: Source>(
+        &mut self,
+        source: &mut S,
+        head: &Head,
+        place: &Place,
+    ) -> Result<Option<Stop>, ReadError<S::Error>> {
+        let mut at = start_of(head.snapshots().first().copied());
+        if at.logical == place.logical {
+            return Ok(None);
+        }
+        let mut common = at.sequence;
+        while at.logical < place.logical {
+            match self.journal.step(source, &at)? {
+                Ok(header) => {
+                    at.pass(&header);
+                    if header.generation <= place.generation {
+                        common = header.sequence;
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+        let same = at.logical == place.logical && at.sequence == place.sequence;
+        let unwritten = at.generation <= place.generation && at.logical < place.logical;
+        let generation = at.generation;
+        Ok((!same && !unwritten).then_some(Stop::Diverged { common, generation }))
+    }
+
+    /// Where a walk over everything kept begins: behind the oldest snapshot from which the journal still
+    /// leads to the newest one, or behind the newest.
+    fn oldest_start<S: Source>(&mut self, source: &mut S, head: &Head) -> Result<Place, ReadError<S::Error>> {
+        let seals = head.snapshots();
+        let newest = start_of(seals.first().copied());
+        for seal in seals.iter().skip(1).rev().copied().map(Some).chain([None]) {
+            let start = start_of(seal);
+            let mut place = start;
+            self.journal.forget();
+            while place.logical < newest.logical {
+                match self.journal.step(source, &place)? {
+                    Ok(header) => place.pass(&header),
+                    Err(_) => break,
+                }
+            }
+            if place.logical == newest.logical {
+                return Ok(start);
+            }
+        }
+        Ok(newest)
+    }
+
+    fn lost_finding(&self, head: &Head) -> Option<Finding> {
+        let floor = head.lost_snapshot()?;
+        Some(Finding::SnapshotLost {
+            sequence: floor,
+            offset: self.geometry().seal_offset(0),
+            newest: head.snapshots().first().map_or(0, |seal| seal.sequence),
+        })
+    }
+
+    fn snapshot_finding(&self, seal: &Seal) -> Finding {
+        Finding::SnapshotCorrupt {
+            slot: seal.slot,
+            offset: self.geometry().slot_offset(seal.slot),
+            generation: seal.generation,
+            sequence: seal.sequence,
+        }
+    }
+}
+
+impl Cursor {
+    /// A cursor at the beginning of a region in which nothing was ever written.
+    pub fn beginning() -> Self {
+        Self::new(start_of(None), None)
+    }
+
+    pub(crate) fn new(place: Place, snapshot: Option<(u64, u64)>) -> Self {
+        Self {
+            place,
+            snapshot,
+            reconciled_generation: 0,
+        }
+    }
+
+    /// Last sequence that the reader has seen.
+    pub fn sequence(&self) -> u64 {
+        self.place.sequence
+    }
+
+    /// Generation of that set.
+    pub fn generation(&self) -> u64 {
+        self.place.generation
+    }
+
+    /// Logical journal offset at which it goes on.
+    pub fn logical(&self) -> u64 {
+        self.place.logical
+    }
+}
+
+/// Sets gathered on a walk that began at a snapshot.
+struct Gathered {
+    snapshot: Option<Set>,
+    start: Place,
+    verified: Option<(u64, u64)>,
+    updates: Vec<Set>,
+    cleared: Option<u64>,
+    view: View,
+}
+
+impl Gathered {
+    fn from_snapshot(snapshot: Option<Set>, view: View) -> Self {
+        let start = snapshot.as_ref().map_or(start_of(None), |set| Place {
+            logical: set.logical,
+            generation: set.generation,
+            sequence: set.sequence,
+        });
+        let verified = snapshot.as_ref().map(|set| (set.generation, set.sequence));
+        Self {
+            snapshot,
+            start,
+            verified,
+            updates: Vec::new(),
+            cleared: None,
+            view,
+        }
+    }
+
+    fn start(&self) -> Place {
+        self.start
+    }
+
+    fn take(&mut self, header: &SetHeader, payload: &[u8]) {
+        match (header.kind, self.view) {
+            (SetKind::Clear, View::Current) => {
+                self.cleared = Some(header.sequence);
+                self.snapshot = None;
+                self.updates.clear();
+            }
+            (SetKind::Clear, View::Cleared) => {
+                self.cleared.get_or_insert(header.sequence);
+            }
+            (SetKind::Update, view) if view == View::Current || self.cleared.is_none() => {
+                self.updates.push(header.clone().into_set(payload.to_vec()));
+            }
+            _ => {}
+        }
+    }
+
+    fn into_reading(self, place: Place, findings: Vec<Finding>) -> Reading {
+        Reading {
+            snapshot: self.snapshot,
+            updates: self.updates,
+            cleared: self.cleared,
+            findings,
+            cursor: Cursor::new(place, self.verified),
+        }
+    }
+}
+
+/// Where the journal begins behind a snapshot, or at its very beginning.
+pub(crate) fn start_of(seal: Option<&Seal>) -> Place {
+    seal.map_or(
+        Place {
+            logical: 0,
+            generation: 0,
+            sequence: 0,
+        },
+        |seal| Place {
+            logical: seal.journal_start,
+            generation: seal.generation,
+            sequence: seal.sequence,
+        },
+    )
+}
+
+pub(crate) fn corrupt_finding(geometry: &Geometry, place: &Place, floor: u64, fault: HeaderFault) -> Finding {
+    Finding::Corrupt {
+        offset: geometry.journal_offset(place.logical),
+        logical: place.logical,
+        after: place.sequence,
+        floor,
+        fault,
+    }
+}
+
+/// What the head itself shows of damage and interrupted overwrites.
+pub(crate) fn head_findings(head: &Head) -> Vec<Finding> {
+    let control = head.control.damaged_copy.map(|copy| Finding::ControlCopy {
+        copy,
+        offset: crate::geometry::CONTROL_OFFSETS[copy],
+    });
+    let seals = (0u32..)
+        .zip(&head.seals)
+        .filter(|(_, state)| **state == crate::seal::SealState::Broken);
+    let seals = seals.map(|(slot, _)| Finding::SealBroken {
+        slot,
+        offset: head.control.geometry.seal_offset(slot),
+    });
+    control.into_iter().chain(seals).collect()
+}
+
+/// Whether a snapshot covers `place`, so that its space may have been reused.
+fn overtaken(head: &Head, place: &Place) -> bool {
+    head.snapshots()
+        .iter()
+        .any(|seal| seal.journal_start > place.logical)
+}

@@ -1,0 +1,64 @@
+//! Where a reader reads from, and how reading fails.
+
+use thiserror::Error;
+
+use crate::Finding;
+
+/// The bytes of one region's data, as a reader sees them: a fabric connection, a file, a vector.
+pub trait Source {
+    /// Why bytes could not be read.
+    type Error: std::error::Error + 'static;
+
+    /// Fills `into` with the bytes from `offset` on. Other writers may be at work meanwhile, so what
+    /// it sees need not be of one moment.
+    ///
+    /// # Errors
+    /// When they could not be read; `into` is then not looked at.
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Self::Error>;
+}
+
+impl<S: Source + ?Sized> Source for &mut S {
+    type Error = S::Error;
+
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Self::Error> {
+        (**self).read_at(offset, into)
+    }
+}
+
+/// Why a region could not be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError<E: std::error::Error + 'static> {
+    /// The source failed.
+    #[error("reading {len} bytes at offset {offset} failed")]
+    Source {
+        /// First byte asked for.
+        offset: u64,
+        /// Bytes asked for.
+        len: u64,
+        /// Why.
+        #[source]
+        source: E,
+    },
+    /// Neither control block copy verifies.
+    #[error("this is not a checkpoint region, or both copies of its control block are damaged")]
+    NotACheckpoint,
+    /// Committed data is damaged or lost. Nothing was returned in its place.
+    #[error("{finding}")]
+    Corrupt {
+        /// What and where.
+        finding: Finding,
+    },
+    /// The writer overwrote what was being read, each time it was tried.
+    #[error("the region changed under the reader {attempts} times in a row")]
+    Busy {
+        /// Bound that was reached.
+        attempts: u32,
+    },
+    /// No set of that sequence is kept.
+    #[error("no set with sequence {sequence} is kept")]
+    NoSuchSet {
+        /// Asked for.
+        sequence: u64,
+    },
+}
