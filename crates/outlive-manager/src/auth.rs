@@ -42,7 +42,8 @@ impl Identity {
     }
 }
 
-const LOCAL: &str = "local";
+/// The holder of the local token.
+pub(crate) const LOCAL: &str = "local";
 
 /// Lets in whoever presents the token, as identity `local`.
 #[derive(Clone)]

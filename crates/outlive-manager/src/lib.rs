@@ -15,10 +15,12 @@
 //! answers `SUPERSEDED`, for good.
 //!
 //! ```no_run
-//! # async fn example(channel: tonic::transport::Channel) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(
+//! #     unit: outlive_proto::v1::unit_admin_client::UnitAdminClient<tonic::transport::Channel>,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! use outlive_manager::{BearerAuth, Manager, ManagerOptions};
 //!
-//! let manager = Manager::attach(ManagerOptions::new(channel, b"shared secret".to_vec())).await?;
+//! let manager = Manager::attach(ManagerOptions::new(unit, b"shared secret".to_vec())).await?;
 //! let routes = manager.routes(BearerAuth::new("token")?);
 //! tonic::transport::Server::builder().add_routes(routes).serve("127.0.0.1:7780".parse()?).await?;
 //! # Ok(())
@@ -26,10 +28,22 @@
 //! ```
 
 pub mod auth;
+mod catalog;
 mod error;
+mod grant;
+mod keeper;
 pub mod limits;
+mod live;
 mod manager;
 mod options;
+mod pairs;
+mod rate;
+mod regions;
+mod service;
+mod shared;
+mod unit;
+mod view;
+mod watching;
 
 pub use auth::{BearerAuth, Identity};
 pub use error::AttachError;

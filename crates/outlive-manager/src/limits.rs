@@ -5,30 +5,28 @@ use std::time::Duration;
 /// Regions of one unit: each costs about 200 bytes here and in the catalog's snapshot.
 pub const REGIONS: usize = 200_000;
 
-/// Bytes of a region's name: it stands in every record, in lists and on command lines.
-pub const NAME_BYTES: usize = 128;
+/// Bytes of a region's name: what the catalog's format holds.
+pub const NAME_BYTES: usize = outlive_layout::catalog::MAX_NAME_BYTES;
 
-/// Bytes of an owner's advertised address or label: it stands in the catalog and on the metadata page.
-pub const OWNER_BYTES: usize = 256;
-
-/// Regions in one page of a list: about 1.5 MB, within gRPC's default limit of 4 MiB per message.
-pub const LIST_PAGE: usize = 10_000;
+/// Bytes of an owner's advertised address or label: what the catalog's format holds.
+pub const OWNER_BYTES: usize = outlive_layout::catalog::MAX_OWNER_BYTES;
 
 /// Regions in a status answer, which people read.
 pub const STATUS_REGIONS: usize = 1_000;
 
-/// Extents of one region. More would mean media fragmented beyond use; translation walks them per access.
-pub const EXTENTS_PER_REGION: usize = 256;
-
 /// How long a ticket may wait for its connection: a slow client's connection set-up, with room.
 pub const TICKET_VALID: Duration = Duration::from_secs(5);
 
-/// Opens, reconnects and takeovers per second, all clients together; with [`TICKET_VALID`] it bounds the
-/// tickets that are outstanding at the unit.
-pub const OPENS_PER_SECOND: u32 = 2_000;
+/// Opens, reconnects and takeovers per second, all clients together: each may cost a flush of the catalog
+/// and a fence. (Tickets that are outstanding are bounded by the unit.)
+pub const OPENS_PER_SECOND: u32 = 1_000;
 
 /// Opens that may come at once after a quiet time: a crowd that reconnects to a restarted unit.
-pub const OPEN_BURST: u32 = 4_000;
+pub const OPEN_BURST: u32 = 2_000;
+
+/// After an attachment, how long an owner that was recorded as alive may take to reconnect before it counts
+/// as gone: clients notice the lost connection at once and try again within 500 ms.
+pub const RECONNECT_GRACE: Duration = Duration::from_secs(2);
 
 /// Streams that watch regions, all together: each holds a task and a connection's stream.
 pub const WATCHERS: usize = 4_096;

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use outlive_fabric::tcp::{self, ConnectOptions};
 use outlive_fabric::{Endpoint, FabricError, TicketId};
+use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use tonic::transport::Channel;
 
 /// Connects to a unit's data listener over the fabric: `(address, ticket)` to an endpoint. Blocks for at
@@ -14,9 +16,9 @@ pub type CatalogConnector =
 /// What a manager is started with.
 #[derive(Clone)]
 pub struct ManagerOptions {
-    /// Reaches the unit's admin service: an in-process channel in `serve`, or one over the network. The
-    /// channel must reconnect by itself (tonic's lazily connecting channels do).
-    pub unit: Channel,
+    /// Reaches the unit's admin service: in `serve` over an in-process channel (`Unit::admin_client`), else
+    /// over the network. The channel must reconnect by itself (tonic's channels do).
+    pub unit: UnitAdminClient<Channel>,
     /// Proof that this manager may program the unit (development form: the unit's shared secret).
     pub proof: Vec<u8>,
     /// Name of this manager, for people: it stands in the unit's log.
@@ -28,7 +30,7 @@ pub struct ManagerOptions {
 impl ManagerOptions {
     /// Options with the default connector (tcp).
     #[must_use]
-    pub fn new(unit: Channel, proof: Vec<u8>) -> Self {
+    pub fn new(unit: UnitAdminClient<Channel>, proof: Vec<u8>) -> Self {
         Self {
             unit,
             proof,
@@ -50,5 +52,8 @@ impl fmt::Debug for ManagerOptions {
 /// Reaches the catalog over the fabric's tcp provider.
 #[must_use]
 pub fn tcp_connector() -> CatalogConnector {
-    Arc::new(|_address, _ticket| Err(FabricError::Protocol("the tcp provider is being written".into())))
+    Arc::new(|address, ticket| {
+        let endpoint = tcp::connect(address, ticket, &ConnectOptions::default())?;
+        Ok(Box::new(endpoint) as Box<dyn Endpoint>)
+    })
 }

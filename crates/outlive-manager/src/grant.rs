@@ -1,0 +1,491 @@
+//! Who may touch a region: open, reconnect, take over, close.
+//!
+//! Every change of ownership runs under the region's lock in the same order: the new generation durable in the
+//! catalog, then everything below it fenced at the unit and confirmed, then the grant. A failure between two
+//! steps leaves the region without a living owner, never with two.
+
+use std::sync::Arc;
+use std::time::Instant as Clock;
+
+use outlive_fabric::{RegionId, TicketId};
+use outlive_layout::catalog::Record;
+use outlive_proto::ControlError;
+use outlive_proto::v1::region_event::Kind;
+use outlive_proto::v1::{
+    CloseRegionRequest, CloseRegionResponse, ErrorCode, LiveConnection, OpenRegionRequest, Opened,
+    ReconnectRegionRequest, Region, RegionKind, Role, TakeoverRegionRequest,
+};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::catalog::{RegionRecord, layout_id};
+use crate::live::WriteTicket;
+use crate::shared::{Attachment, Shared};
+use crate::{Identity, limits};
+
+impl Shared {
+    /// Opens a region as primary or as backup.
+    ///
+    /// # Errors
+    /// `OWNED` as primary while another is alive and take-over was not asked for.
+    pub(crate) async fn open(
+        self: Arc<Self>,
+        identity: &Identity,
+        request: OpenRegionRequest,
+    ) -> Result<Opened, ControlError> {
+        self.check_rate()?;
+        let is_primary = is_primary(request.role())?;
+        let attachment = self.attachment().await?;
+        let (_lock, record) = self.locked(&request.name).await?;
+        if !is_primary {
+            return self.grant_read(&attachment, identity, &record).await;
+        }
+        let owner = owner_label(request.owner, identity)?;
+        if !request.take_over {
+            self.check_unowned(&attachment, &record).await?;
+        }
+        self.grant_next(&attachment, identity, record, owner).await
+    }
+
+    /// Lets the owner of this generation, or a backup, connect again. Never raises the generation.
+    ///
+    /// # Errors
+    /// `FENCED` when the generation has moved on or was closed.
+    pub(crate) async fn reconnect(
+        self: Arc<Self>,
+        identity: &Identity,
+        request: ReconnectRegionRequest,
+    ) -> Result<Opened, ControlError> {
+        self.check_rate()?;
+        let is_primary = is_primary(request.role())?;
+        let attachment = self.attachment().await?;
+        let (_lock, record) = self.locked(&request.name).await?;
+        if !is_primary {
+            return self.grant_read(&attachment, identity, &record).await;
+        }
+        check_generation(&record, request.generation)?;
+        let region = record.id;
+        // Expected from here on, so that stopping the connection before is not taken for the owner's loss.
+        let ticket = self
+            .live
+            .expect_owner(region, attachment.manager_generation(), record.generation);
+        let granted = self.grant_same(&attachment, identity, &record).await;
+        self.settle_ticket(region, ticket, granted.is_ok());
+        granted
+    }
+
+    /// Makes the caller primary if the generation still is the expected one.
+    ///
+    /// # Errors
+    /// `LOST_RACE`, naming the generation, when it is not.
+    pub(crate) async fn take_over(
+        self: Arc<Self>,
+        identity: &Identity,
+        request: TakeoverRegionRequest,
+    ) -> Result<Opened, ControlError> {
+        self.check_rate()?;
+        let owner = owner_label(request.owner, identity)?;
+        let attachment = self.attachment().await?;
+        let (_lock, record) = self.locked(&request.name).await?;
+        if record.generation != request.expected_generation {
+            let message = format!(
+                "region {:?} is at generation {}, not {}: another takeover won",
+                record.name, record.generation, request.expected_generation
+            );
+            let error = ControlError::new(ErrorCode::LostRace, message).at_generation(record.generation);
+            return Err(error.owned_by(record.owner_label()));
+        }
+        self.grant_next(&attachment, identity, record, owner).await
+    }
+
+    /// Gives up ownership. The generation is kept; whoever opens next gets the one after it.
+    ///
+    /// # Errors
+    /// `FENCED` when the generation has moved on or was closed already.
+    pub(crate) async fn close(
+        &self,
+        request: &CloseRegionRequest,
+    ) -> Result<CloseRegionResponse, ControlError> {
+        let attachment = self.attachment().await?;
+        let (_lock, record) = self.locked(&request.name).await?;
+        check_generation(&record, request.generation)?;
+        let (region, generation) = (record.id, record.generation);
+        self.commit(
+            &attachment,
+            Record::Closed {
+                region: layout_id(region),
+                generation,
+            },
+        )
+        .await?;
+        self.live.tell(region, Kind::OwnerClosed);
+        if self.live.is_programmed(region, attachment.manager_generation()) {
+            attachment.checked(attachment.unit.fence(region, generation, true).await)?;
+            self.describe_page(&attachment, region).await?;
+        }
+        Ok(CloseRegionResponse {})
+    }
+
+    /// Read access to the catalog.
+    ///
+    /// # Errors
+    /// `NO_ACCESS` for callers that are not administrators.
+    pub(crate) async fn open_catalog(&self, identity: &Identity) -> Result<Opened, ControlError> {
+        self.check_rate()?;
+        if !identity.is_administrator() {
+            let message = format!(
+                "{} is not an administrator: the catalog shows every region",
+                identity.name()
+            );
+            return Err(ControlError::new(ErrorCode::NoAccess, message));
+        }
+        let attachment = self.attachment().await?;
+        let ticket = new_ticket()?;
+        let (region, generation) = (attachment.catalog_region, attachment.manager_generation());
+        let admitted = attachment
+            .unit
+            .admit(ticket, region, identity.name(), false, generation)
+            .await;
+        attachment.checked(admitted)?;
+        Ok(Opened {
+            region: Some(catalog_as_region(&attachment)),
+            ..opened(&attachment, ticket)
+        })
+    }
+
+    /// Locks a region and finds it; the order matters, since whoever held the lock before may have deleted it.
+    pub(crate) async fn locked(
+        &self,
+        name: &str,
+    ) -> Result<(OwnedMutexGuard<()>, RegionRecord), ControlError> {
+        let id = self.catalog.named(name)?.id;
+        let lock = self.live.lock_of(id).lock_owned().await;
+        let record = self.catalog.named(name).ok().filter(|record| record.id == id);
+        let Some(record) = record else {
+            self.live.forget(id);
+            return Err(crate::catalog::no_such_region(name));
+        };
+        Ok((lock, record))
+    }
+
+    /// Tells a region's watchers that its owner is lost, if it is.
+    pub(crate) fn tell_if_lost(&self, region: RegionId) {
+        if let Some(record) = self.catalog.identified(region)
+            && record.is_open()
+            && !self.owner_is_alive(&record)
+        {
+            self.live.tell(region, Kind::OwnerLost);
+        }
+    }
+
+    /// Whether the owner is there, or may still come: its ticket is valid, or the time to reconnect to a unit
+    /// that was just attached to is not over.
+    pub(crate) fn owner_is_alive(&self, record: &RegionRecord) -> bool {
+        if !record.is_open() {
+            return false;
+        }
+        let presence = self.live.presence(record.id, record.generation);
+        presence.connected || presence.expected || self.is_in_grace(record)
+    }
+
+    /// Whether an owner that is not connected may still come.
+    fn owner_may_come(&self, record: &RegionRecord) -> bool {
+        self.live.presence(record.id, record.generation).expected || self.is_in_grace(record)
+    }
+
+    /// Whether an owner of before this attachment still has time to reconnect.
+    fn is_in_grace(&self, record: &RegionRecord) -> bool {
+        let Some(attachment) = self.attached() else {
+            return true;
+        };
+        attachment.since.elapsed() < limits::RECONNECT_GRACE
+            && !self
+                .live
+                .owner_was_seen(record.id, attachment.manager_generation())
+    }
+
+    /// That the region has no owner who is alive or may still come.
+    pub(crate) async fn check_unowned(
+        &self,
+        attachment: &Attachment,
+        record: &RegionRecord,
+    ) -> Result<(), ControlError> {
+        // The unit is asked, since its events may be on their way.
+        let connections = attachment.checked(attachment.unit.connections(record.id).await)?;
+        let writes =
+            |connection: &LiveConnection| connection.writable && connection.generation == record.generation;
+        if !record.is_open() || !(connections.iter().any(writes) || self.owner_may_come(record)) {
+            return Ok(());
+        }
+        let message = format!(
+            "region {:?} is owned by {} (generation {}), which is alive: stop it, or take the region over by name",
+            record.name,
+            record.owner_label(),
+            record.generation
+        );
+        let error = ControlError::new(ErrorCode::Owned, message).at_generation(record.generation);
+        Err(error.owned_by(record.owner_label()))
+    }
+
+    /// Durable, fenced, granted: makes the caller the owner in the next generation.
+    async fn grant_next(
+        self: &Arc<Self>,
+        attachment: &Attachment,
+        identity: &Identity,
+        record: RegionRecord,
+        owner: String,
+    ) -> Result<Opened, ControlError> {
+        let begun = Clock::now();
+        let (region, before) = (record.id, record.generation);
+        let generation = before.checked_add(1).ok_or_else(|| {
+            ControlError::new(
+                ErrorCode::Limit,
+                format!("region {:?} has used up its generations", record.name),
+            )
+        })?;
+        self.commit(
+            attachment,
+            Record::Opened {
+                region: layout_id(region),
+                generation,
+                owner,
+            },
+        )
+        .await?;
+        self.live.tell(region, Kind::Generation);
+        let is_described = self.ensure_programmed(attachment, region).await?;
+        attachment.checked(attachment.unit.fence(region, generation, false).await)?;
+        let fence_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if !is_described {
+            self.describe_page(attachment, region).await?;
+        }
+        let ticket = self
+            .live
+            .expect_owner(region, attachment.manager_generation(), generation);
+        let admitted = self.admit(attachment, identity, region, true, generation).await;
+        self.settle_ticket(region, ticket, admitted.is_ok());
+        Ok(Opened {
+            fenced_generation: before,
+            fence_us,
+            ..self.with_region(admitted?, region)
+        })
+    }
+
+    /// Stops the owner's connection before, and lets it connect again in the same generation.
+    async fn grant_same(
+        &self,
+        attachment: &Attachment,
+        identity: &Identity,
+        record: &RegionRecord,
+    ) -> Result<Opened, ControlError> {
+        let begun = Clock::now();
+        let (region, generation) = (record.id, record.generation);
+        self.ensure_programmed(attachment, region).await?;
+        attachment.checked(attachment.unit.fence(region, generation, true).await)?;
+        let fence_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let admitted = self.admit(attachment, identity, region, true, generation).await?;
+        Ok(Opened {
+            fence_us,
+            ..self.with_region(admitted, region)
+        })
+    }
+
+    async fn grant_read(
+        &self,
+        attachment: &Attachment,
+        identity: &Identity,
+        record: &RegionRecord,
+    ) -> Result<Opened, ControlError> {
+        self.ensure_programmed(attachment, record.id).await?;
+        let admitted = self
+            .admit(attachment, identity, record.id, false, record.generation)
+            .await?;
+        Ok(self.with_region(admitted, record.id))
+    }
+
+    async fn admit(
+        &self,
+        attachment: &Attachment,
+        identity: &Identity,
+        region: RegionId,
+        writable: bool,
+        generation: u64,
+    ) -> Result<Opened, ControlError> {
+        let ticket = new_ticket()?;
+        let admitted = attachment
+            .unit
+            .admit(ticket, region, identity.name(), writable, generation)
+            .await;
+        attachment.checked(admitted)?;
+        Ok(opened(attachment, ticket))
+    }
+
+    fn with_region(&self, opened: Opened, region: RegionId) -> Opened {
+        let record = self.catalog.identified(region);
+        Opened {
+            region: record.map(|record| self.region_of(&record)),
+            ..opened
+        }
+    }
+
+    /// Programs a region's translation unless it was under this attachment. Returns whether it did, and so
+    /// wrote the metadata page, too.
+    async fn ensure_programmed(
+        &self,
+        attachment: &Attachment,
+        region: RegionId,
+    ) -> Result<bool, ControlError> {
+        let is_missing = !self.live.is_programmed(region, attachment.manager_generation());
+        if is_missing {
+            self.program(attachment, region).await?;
+        }
+        Ok(is_missing)
+    }
+
+    /// Programs a region's translation and writes its metadata page.
+    pub(crate) async fn program(
+        &self,
+        attachment: &Attachment,
+        region: RegionId,
+    ) -> Result<(), ControlError> {
+        let Some(record) = self.catalog.identified(region) else {
+            return Err(ControlError::new(
+                ErrorCode::NoSuchRegion,
+                format!("region {region} is gone"),
+            ));
+        };
+        self.live.set_programmed(region, 0);
+        let (extents, data_len) = (record.unit_extents(), record.size);
+        let programmed = attachment
+            .unit
+            .program(region, extents, data_len, record.generation)
+            .await;
+        attachment.checked(programmed)?;
+        self.describe_page(attachment, region).await?;
+        self.live.set_programmed(region, attachment.manager_generation());
+        Ok(())
+    }
+
+    /// Rewrites a region's metadata page from the catalog.
+    async fn describe_page(&self, attachment: &Attachment, region: RegionId) -> Result<(), ControlError> {
+        let Some(record) = self.catalog.identified(region) else {
+            return Ok(());
+        };
+        attachment.checked(attachment.unit.describe(region, record.page()).await)
+    }
+
+    /// Once a write ticket was issued, watches that it is redeemed; if it was not issued, forgets it.
+    fn settle_ticket(self: &Arc<Self>, region: RegionId, ticket: WriteTicket, issued: bool) {
+        if !issued {
+            self.live.forget_ticket(region, ticket);
+            self.tell_if_lost(region);
+            return;
+        }
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(ticket.valid_until).await;
+            if shared.live.forget_ticket(region, ticket) {
+                shared.tell_if_lost(region);
+            }
+        });
+    }
+
+    fn check_rate(&self) -> Result<(), ControlError> {
+        if self.opens.allows() {
+            return Ok(());
+        }
+        let message = format!(
+            "more than {} opens per second: try again",
+            limits::OPENS_PER_SECOND
+        );
+        Err(ControlError::new(ErrorCode::Limit, message))
+    }
+}
+
+/// 16 random bytes that name a ticket.
+pub(crate) fn new_ticket() -> Result<TicketId, ControlError> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| {
+        ControlError::new(
+            ErrorCode::Limit,
+            format!("the operating system has no randomness for a ticket: {error}"),
+        )
+    })?;
+    Ok(TicketId(id))
+}
+
+fn opened(attachment: &Attachment, ticket: TicketId) -> Opened {
+    Opened {
+        region: None,
+        data_address: attachment.data_address.clone(),
+        ticket_id: ticket.0.to_vec(),
+        incarnation: attachment.incarnation,
+        strongest: attachment.strongest.into(),
+        fenced_generation: 0,
+        fence_us: 0,
+    }
+}
+
+/// The catalog as its readers are told about it; its layout stands in its own control block.
+fn catalog_as_region(attachment: &Attachment) -> Region {
+    Region {
+        id: attachment.catalog_region.0.to_vec(),
+        kind: RegionKind::Checkpoint.into(),
+        size: attachment.catalog_len,
+        generation: attachment.manager_generation(),
+        owner_alive: true,
+        extents: 1,
+        ..Region::default()
+    }
+}
+
+fn is_primary(role: Role) -> Result<bool, ControlError> {
+    match role {
+        Role::Primary => Ok(true),
+        Role::Backup => Ok(false),
+        Role::Unspecified => Err(ControlError::new(
+            ErrorCode::Invalid,
+            "the request names no role: primary or backup",
+        )),
+    }
+}
+
+/// What others are told about the owner; never empty, since an empty owner says that the region is closed.
+fn owner_label(owner: String, identity: &Identity) -> Result<String, ControlError> {
+    if owner.len() > limits::OWNER_BYTES {
+        let message = format!(
+            "an owner's label has at most {} bytes, not {}",
+            limits::OWNER_BYTES,
+            owner.len()
+        );
+        return Err(ControlError::new(ErrorCode::Invalid, message));
+    }
+    Ok(if owner.is_empty() {
+        identity.name().to_owned()
+    } else {
+        owner
+    })
+}
+
+pub(crate) fn check_generation(record: &RegionRecord, generation: u64) -> Result<(), ControlError> {
+    let message = if record.generation != generation {
+        format!(
+            "region {:?} is at generation {}, owned by {}: generation {generation} is fenced",
+            record.name,
+            record.generation,
+            if record.is_open() {
+                record.owner_label()
+            } else {
+                "nobody"
+            }
+        )
+    } else if !record.is_open() {
+        format!(
+            "generation {generation} of region {:?} was closed: open the region again",
+            record.name
+        )
+    } else {
+        return Ok(());
+    };
+    let error = ControlError::new(ErrorCode::Fenced, message).at_generation(record.generation);
+    Err(error.owned_by(record.owner_label()))
+}

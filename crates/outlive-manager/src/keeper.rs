@@ -1,0 +1,287 @@
+//! Keeps the manager attached: follows the unit's events and, when the unit is lost, attaches again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use outlive_fabric::RegionId;
+use outlive_proto::ControlError;
+use outlive_proto::v1::region_event::Kind;
+use outlive_proto::v1::unit_event::Event;
+use outlive_proto::v1::{AttachResponse, ErrorCode, LiveConnection, UnitEvent};
+use tokio::time::Instant;
+use tonic::Streaming;
+
+use crate::catalog::{Catalog, Recovered};
+use crate::live::region_of;
+use crate::shared::{Attachment, Loss, Shared};
+use crate::unit::{self, UnitLink};
+use crate::{AttachError, ManagerOptions, limits};
+
+/// An attachment that is ready for work, and what must be followed.
+pub(crate) struct Attached {
+    pub(crate) attachment: Attachment,
+    pub(crate) events: Streaming<UnitEvent>,
+    pub(crate) connections: Vec<LiveConnection>,
+}
+
+/// Attaches: fences the manager before, recovers the catalog, reconciles the connections that are alive with
+/// it. Nothing is granted before all of it has succeeded.
+pub(crate) async fn attach(
+    options: &ManagerOptions,
+    catalog: &Arc<Catalog>,
+) -> Result<Attached, AttachError> {
+    let attached = UnitLink::attach(options.unit.clone(), options.proof.clone(), options.name.clone()).await;
+    let (unit, response) = attached.map_err(AttachError::Unit)?;
+    // Events first, connections after: what happens between the two is seen twice rather than never.
+    let events = unit.events().await.map_err(AttachError::Unit)?;
+    let catalog_region = catalog_region(&response)?;
+    let ticket = crate::grant::new_ticket().map_err(AttachError::Unit)?;
+    let generation = unit.manager_generation();
+    unit.admit(ticket, catalog_region, &options.name, true, generation)
+        .await
+        .map_err(AttachError::Unit)?;
+    let recovered = Recovered::open(options.connect.clone(), &response, catalog_region, ticket).await?;
+    let writer = recovered.install(catalog)?;
+    let connections = reconcile(&unit, catalog, catalog_region)
+        .await
+        .map_err(AttachError::Unit)?;
+    let attachment = Attachment {
+        unit,
+        unit_id: response.unit.clone(),
+        incarnation: response.incarnation,
+        data_address: response.data_address.clone(),
+        strongest: response.strongest(),
+        catalog_region,
+        catalog_len: response.catalog_len,
+        since: Instant::now(),
+        writer,
+        loss: Loss::default(),
+    };
+    tracing::info!(
+        manager_generation = generation,
+        incarnation = attachment.incarnation,
+        regions = catalog.count(),
+        connections = connections.len(),
+        "attached to the unit"
+    );
+    Ok(Attached {
+        attachment,
+        events,
+        connections,
+    })
+}
+
+/// Stops what the catalog does not allow: connections to regions it does not know, and write connections
+/// below their region's generation. Returns the connections that remain.
+async fn reconcile(
+    unit: &UnitLink,
+    catalog: &Catalog,
+    catalog_region: RegionId,
+) -> Result<Vec<LiveConnection>, ControlError> {
+    let mut withdrawn = HashSet::new();
+    let mut fenced = HashSet::new();
+    for connection in unit.all_connections().await? {
+        let Some(region) = region_of(&connection) else {
+            continue;
+        };
+        if region == catalog_region {
+            continue;
+        }
+        match verdict(catalog, region, &connection) {
+            Verdict::Allowed => {}
+            Verdict::Unknown => {
+                if withdrawn.insert(region) {
+                    tracing::warn!(%region, "stopping connections to a region that the catalog does not know");
+                    unit.withdraw(region).await?;
+                }
+            }
+            Verdict::Stale { generation } => {
+                if fenced.insert(region) {
+                    tracing::warn!(%region, generation, "stopping write connections of an older generation");
+                    unit.fence(region, generation, false).await?;
+                }
+            }
+        }
+    }
+    unit.all_connections().await
+}
+
+/// What the catalog says about a live connection.
+enum Verdict {
+    Allowed,
+    /// Its region does not exist, or never had that generation.
+    Unknown,
+    /// It may write, and its generation has passed.
+    Stale {
+        generation: u64,
+    },
+}
+
+fn verdict(catalog: &Catalog, region: RegionId, connection: &LiveConnection) -> Verdict {
+    match catalog.identified(region) {
+        None => Verdict::Unknown,
+        Some(record) if connection.generation > record.generation => Verdict::Unknown,
+        Some(record) if connection.writable && connection.generation < record.generation => Verdict::Stale {
+            generation: record.generation,
+        },
+        Some(_) => Verdict::Allowed,
+    }
+}
+
+fn catalog_region(response: &AttachResponse) -> Result<RegionId, AttachError> {
+    let id = response.catalog_region.as_slice().try_into();
+    id.map(RegionId)
+        .map_err(|_| AttachError::Catalog("the unit names no catalog region".into()))
+}
+
+/// Keeps the manager attached until it is superseded or dropped.
+pub(crate) async fn keep(shared: Arc<Shared>, first: Streaming<UnitEvent>) {
+    let mut events = first;
+    loop {
+        let Some(attachment) = shared.attached() else {
+            return;
+        };
+        let why = tokio::select! {
+            why = follow(&shared, &attachment, &mut events) => why,
+            why = attachment.loss.wait() => why,
+        };
+        let manager_generation = attachment.manager_generation();
+        drop(attachment);
+        if is_final(&why, manager_generation) {
+            tracing::error!(%why, "this manager is not in charge any more");
+            shared.set_ended(why);
+            return;
+        }
+        tracing::warn!(%why, "the unit was lost; attaching again");
+        shared.set_away(&why);
+        match attach_again(&shared, manager_generation).await {
+            Some(new) => events = new,
+            None => return,
+        }
+    }
+}
+
+/// Attaches again and again, with growing pauses; `None` when that cannot succeed any more.
+async fn attach_again(shared: &Arc<Shared>, before: u64) -> Option<Streaming<UnitEvent>> {
+    let mut pause = limits::ATTACH_PAUSE_MIN;
+    loop {
+        match attach(&shared.options, &shared.catalog).await {
+            Ok(attached) => return Some(enter(shared, attached)),
+            Err(AttachError::Unit(why)) if is_final(&why, before) => {
+                shared.set_ended(why);
+                return None;
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::debug!(error, "attaching failed; trying again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(limits::ATTACH_PAUSE_MAX);
+    }
+}
+
+/// Begins work under a new attachment.
+pub(crate) fn enter(shared: &Arc<Shared>, attached: Attached) -> Streaming<UnitEvent> {
+    shared
+        .live
+        .forget_unless(|region| shared.catalog.identified(region).is_some());
+    let manager_generation = attached.attachment.manager_generation();
+    shared
+        .live
+        .replace_connections(manager_generation, attached.connections);
+    shared.set_up(Arc::new(attached.attachment));
+    for region in shared.live.watched() {
+        shared.live.tell(region, Kind::Present);
+    }
+    tokio::spawn(end_grace(Arc::clone(shared)));
+    attached.events
+}
+
+/// When the time to reconnect is over, tells the watchers of regions whose owners did not come back.
+async fn end_grace(shared: Arc<Shared>) {
+    let Some(generation) = shared
+        .attached()
+        .map(|attachment| attachment.manager_generation())
+    else {
+        return;
+    };
+    tokio::time::sleep(limits::RECONNECT_GRACE).await;
+    if shared
+        .attached()
+        .is_none_or(|attachment| attachment.manager_generation() != generation)
+    {
+        return;
+    }
+    for region in shared.live.watched() {
+        shared.tell_if_lost(region);
+    }
+}
+
+/// Takes the unit's events in until they end.
+async fn follow(
+    shared: &Arc<Shared>,
+    attachment: &Attachment,
+    events: &mut Streaming<UnitEvent>,
+) -> ControlError {
+    loop {
+        match events.message().await {
+            Ok(Some(UnitEvent { event: Some(event) })) => take_in(shared, attachment, event),
+            Ok(Some(UnitEvent { event: None })) => {}
+            Ok(None) => return ControlError::new(ErrorCode::UnitUnreachable, "the unit ended its events"),
+            Err(status) => return unit::reason(&status),
+        }
+    }
+}
+
+fn take_in(shared: &Arc<Shared>, attachment: &Attachment, event: Event) {
+    match event {
+        Event::Opened(connection) => {
+            let Some(region) = region_of(&connection) else {
+                return;
+            };
+            if region != attachment.catalog_region {
+                opened(shared, attachment, region, connection);
+            }
+        }
+        Event::Closed(connection) => {
+            let Some(region) = region_of(&connection) else {
+                return;
+            };
+            if shared.live.closed(region, connection.connection) && connection.writable {
+                shared.tell_if_lost(region);
+            }
+        }
+        Event::MediaFailed(why) => tracing::error!(
+            why,
+            "the unit's medium failed: it refuses everything until restarted"
+        ),
+    }
+}
+
+fn opened(shared: &Arc<Shared>, attachment: &Attachment, region: RegionId, connection: LiveConnection) {
+    let verdict = verdict(&shared.catalog, region, &connection);
+    let is_owner = connection.writable;
+    shared
+        .live
+        .opened(region, attachment.manager_generation(), connection);
+    match verdict {
+        Verdict::Allowed if is_owner => shared.live.tell(region, Kind::OwnerConnected),
+        Verdict::Allowed => {}
+        Verdict::Unknown => {
+            // Its ticket outlived the region; withdrawing waits for connections, so it gets a task of its own.
+            let unit = attachment.unit.clone();
+            tokio::spawn(async move { unit.withdraw(region).await });
+        }
+        Verdict::Stale { generation } => {
+            let unit = attachment.unit.clone();
+            tokio::spawn(async move { unit.fence(region, generation, false).await });
+        }
+    }
+}
+
+/// Whether another manager is in charge. A unit that was restarted answers `SUPERSEDED` as well, until somebody
+/// attaches, but names no later generation than ours.
+fn is_final(why: &ControlError, manager_generation: u64) -> bool {
+    why.code == ErrorCode::Superseded && why.generation > manager_generation
+}

@@ -1,0 +1,228 @@
+//! Faults at named boundaries: the calls between manager and unit, and the operations on the catalog.
+
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use outlive_fabric::{Completion, Endpoint, FabricError, OpId, RemoteKey, SessionInfo};
+use outlive_manager::CatalogConnector;
+use outlive_proto::v1::unit_admin_client::UnitAdminClient;
+use outlive_proto::v1::unit_admin_server::{UnitAdmin, UnitAdminServer};
+use outlive_proto::v1::*;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status};
+
+/// Counts boundaries down; at zero the manager is cut off from its unit for good. A boundary is crossed before
+/// and after each call and each catalog operation, so each of them is tried as not done, and as done but unheard.
+#[derive(Debug)]
+pub struct Fuse {
+    left: AtomicI64,
+    blown: AtomicBool,
+}
+
+impl Fuse {
+    /// Never blows until [`set`](Self::set).
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            left: AtomicI64::new(i64::MAX),
+            blown: AtomicBool::new(false),
+        })
+    }
+
+    /// Lets `boundaries` more be crossed.
+    pub fn set(&self, boundaries: i64) {
+        self.left.store(boundaries, Ordering::SeqCst);
+    }
+
+    pub fn is_blown(&self) -> bool {
+        self.blown.load(Ordering::SeqCst)
+    }
+
+    fn cross(&self) -> bool {
+        if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            self.blown.store(true, Ordering::SeqCst);
+        }
+        !self.is_blown()
+    }
+
+    fn check(&self) -> Result<(), Status> {
+        if self.cross() {
+            Ok(())
+        } else {
+            Err(Status::unavailable("cut off by the test"))
+        }
+    }
+
+    fn check_fabric(&self) -> Result<(), FabricError> {
+        if self.cross() {
+            Ok(())
+        } else {
+            Err(FabricError::Protocol("cut off by the test".into()))
+        }
+    }
+}
+
+/// An admin service that forwards until the fuse blows.
+#[derive(Clone)]
+struct Fused {
+    inner: UnitAdminClient<Channel>,
+    fuse: Arc<Fuse>,
+}
+
+/// A client of `inner` that is cut off when the fuse blows.
+pub async fn fused_admin(inner: UnitAdminClient<Channel>, fuse: Arc<Fuse>) -> UnitAdminClient<Channel> {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().add_service(UnitAdminServer::new(Fused { inner, fuse }));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    super::admin_at(address)
+}
+
+macro_rules! forward {
+    ($self:ident, $request:ident, $call:ident) => {{
+        $self.fuse.check()?;
+        let answer = $self.inner.clone().$call($request.into_inner()).await;
+        $self.fuse.check()?;
+        answer
+    }};
+}
+
+#[tonic::async_trait]
+impl UnitAdmin for Fused {
+    async fn attach(&self, request: Request<AttachRequest>) -> Result<Response<AttachResponse>, Status> {
+        forward!(self, request, attach)
+    }
+    async fn prepare(&self, request: Request<PrepareRequest>) -> Result<Response<Done>, Status> {
+        forward!(self, request, prepare)
+    }
+    async fn program(&self, request: Request<ProgramRequest>) -> Result<Response<Done>, Status> {
+        forward!(self, request, program)
+    }
+    async fn withdraw(&self, request: Request<WithdrawRequest>) -> Result<Response<StopResponse>, Status> {
+        forward!(self, request, withdraw)
+    }
+    async fn admit(&self, request: Request<AdmitRequest>) -> Result<Response<Done>, Status> {
+        forward!(self, request, admit)
+    }
+    async fn fence(&self, request: Request<FenceRequest>) -> Result<Response<StopResponse>, Status> {
+        forward!(self, request, fence)
+    }
+    async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<Done>, Status> {
+        forward!(self, request, describe)
+    }
+    async fn connections(
+        &self,
+        request: Request<ConnectionsRequest>,
+    ) -> Result<Response<ConnectionsResponse>, Status> {
+        forward!(self, request, connections)
+    }
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<UnitEvent, Status>> + Send>>;
+    async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        self.fuse.check()?;
+        let events = self
+            .inner
+            .clone()
+            .events(request.into_inner())
+            .await?
+            .into_inner();
+        let fuse = Arc::clone(&self.fuse);
+        Ok(Response::new(Box::pin(
+            events.take_while(move |_| !fuse.is_blown()),
+        )))
+    }
+    async fn unit_state(
+        &self,
+        request: Request<UnitStateRequest>,
+    ) -> Result<Response<UnitStateResponse>, Status> {
+        forward!(self, request, unit_state)
+    }
+}
+
+/// A connector whose endpoints are cut off when the fuse blows.
+pub fn fused_connector(fuse: Arc<Fuse>) -> CatalogConnector {
+    let inner = super::connector();
+    Arc::new(move |address, ticket| {
+        let inner = inner(address, ticket)?;
+        Ok(Box::new(FusedEndpoint {
+            inner,
+            fuse: Arc::clone(&fuse),
+        }) as Box<dyn Endpoint>)
+    })
+}
+
+struct FusedEndpoint {
+    inner: Box<dyn Endpoint>,
+    fuse: Arc<Fuse>,
+}
+
+impl Endpoint for FusedEndpoint {
+    fn session(&self) -> &SessionInfo {
+        self.inner.session()
+    }
+
+    /// Also tears: the boundary inside a write lets only its first half arrive.
+    fn post_write(
+        &mut self,
+        key: RemoteKey,
+        offset: u64,
+        parts: &[IoSlice<'_>],
+    ) -> Result<OpId, FabricError> {
+        self.fuse.check_fabric()?;
+        if let Err(error) = self.fuse.check_fabric() {
+            let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+            self.inner
+                .post_write(key, offset, &[IoSlice::new(&whole[..whole.len() / 2])])?;
+            let mut completions = Vec::new();
+            while self.inner.outstanding() > 0 {
+                self.inner.wait(&mut completions, super::PATIENCE)?;
+            }
+            return Err(error);
+        }
+        self.inner.post_write(key, offset, parts)
+    }
+
+    fn post_read(&mut self, key: RemoteKey, offset: u64, len: u32) -> Result<OpId, FabricError> {
+        self.fuse.check_fabric()?;
+        self.inner.post_read(key, offset, len)
+    }
+
+    fn post_persist(&mut self, key: RemoteKey, offset: u64, len: u64) -> Result<OpId, FabricError> {
+        self.fuse.check_fabric()?;
+        self.inner.post_persist(key, offset, len)
+    }
+
+    fn flush(&mut self) -> Result<(), FabricError> {
+        self.inner.flush()
+    }
+
+    fn poll(&mut self, completions: &mut Vec<Completion>) -> Result<usize, FabricError> {
+        self.inner.poll(completions)
+    }
+
+    fn wait(&mut self, completions: &mut Vec<Completion>, timeout: Duration) -> Result<usize, FabricError> {
+        let got = self.inner.wait(completions, timeout)?;
+        self.fuse.check_fabric()?;
+        Ok(got)
+    }
+
+    fn outstanding(&self) -> usize {
+        self.inner.outstanding()
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.readiness()
+    }
+
+    fn max_op_bytes(&self) -> u32 {
+        self.inner.max_op_bytes()
+    }
+}

@@ -1,0 +1,453 @@
+//! A real unit and a real manager over loopback, and what tests do with them.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod audit;
+pub mod faults;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use outlive_fabric::tcp::{self, ConnectOptions};
+use outlive_fabric::{Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RemoteKey, TicketId};
+use outlive_manager::{BearerAuth, CatalogConnector, Manager, ManagerOptions, tcp_connector};
+use outlive_media::MediaSpec;
+use outlive_proto::v1::manager_client::ManagerClient;
+use outlive_proto::v1::unit_admin_client::UnitAdminClient;
+use outlive_proto::v1::unit_admin_server::UnitAdminServer;
+use outlive_proto::v1::*;
+use outlive_proto::{ControlError, FromStatus};
+use outlive_unit::{AttachSecret, Unit, UnitOptions};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Status};
+
+pub const TOKEN: &str = "token";
+pub const SECRET: &[u8] = b"the unit's secret";
+/// Bounds every wait of the tests; reached only by a failing one.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub type Client = ManagerClient<InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>>;
+
+/// A unit with its data listener.
+pub fn unit(media: &MediaSpec) -> Unit {
+    unit_at(media, SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+pub fn unit_at(media: &MediaSpec, data: SocketAddr) -> Unit {
+    let unit = Unit::open(media, UnitOptions::new(AttachSecret::new(SECRET))).unwrap();
+    unit.serve_data(data).unwrap();
+    unit
+}
+
+pub fn memory(mib: u64) -> MediaSpec {
+    MediaSpec::Memory { size: mib << 20 }
+}
+
+pub fn options(unit: UnitAdminClient<Channel>) -> ManagerOptions {
+    ManagerOptions::new(unit, SECRET.to_vec())
+}
+
+pub fn options_with(unit: UnitAdminClient<Channel>, connect: CatalogConnector) -> ManagerOptions {
+    ManagerOptions {
+        connect,
+        ..options(unit)
+    }
+}
+
+/// Serves a manager over loopback and connects to it.
+pub async fn serve(manager: &Manager) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let routes = manager.routes(BearerAuth::new(TOKEN).unwrap());
+    tokio::spawn(
+        Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming(TcpListenerStream::new(listener)),
+    );
+    let channel = Channel::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect_lazy();
+    let token = |mut request: Request<()>| {
+        request
+            .metadata_mut()
+            .insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
+        Ok(request)
+    };
+    let token: fn(Request<()>) -> Result<Request<()>, Status> = token;
+    ManagerClient::with_interceptor(channel, token).max_decoding_message_size(64 << 20)
+}
+
+/// Serves a unit's admin service over loopback, so that unit and manager are as separate as two processes.
+pub async fn serve_admin(unit: &Unit) -> (SocketAddr, tokio::task::AbortHandle) {
+    serve_admin_at(unit, SocketAddr::from(([127, 0, 0, 1], 0))).await
+}
+
+pub async fn serve_admin_at(unit: &Unit, address: SocketAddr) -> (SocketAddr, tokio::task::AbortHandle) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    let listener = socket.listen(64).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().add_service(UnitAdminServer::new(unit.admin()));
+    let serving = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    (address, serving.abort_handle())
+}
+
+pub fn admin_at(address: SocketAddr) -> UnitAdminClient<Channel> {
+    UnitAdminClient::new(
+        Channel::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy(),
+    )
+}
+
+/// Unit, manager and client together.
+pub struct World {
+    pub unit: Unit,
+    pub manager: Manager,
+    pub client: Client,
+}
+
+impl World {
+    pub async fn new(media: &MediaSpec) -> Self {
+        Self::on(unit(media)).await
+    }
+
+    pub async fn on(unit: Unit) -> Self {
+        let manager = Manager::attach(options(unit.admin_client())).await.unwrap();
+        let client = serve(&manager).await;
+        Self {
+            unit,
+            manager,
+            client,
+        }
+    }
+
+    /// Another manager takes over from the one before, which is stopped.
+    pub async fn restart_manager(&mut self) {
+        self.manager.stop();
+        self.manager = Manager::attach(options(self.unit.admin_client())).await.unwrap();
+        self.client = serve(&self.manager).await;
+    }
+
+    pub async fn create(&self, name: &str, size: u64) -> Result<Region, ControlError> {
+        self.client.clone().create(name, RegionKind::Raw, size).await
+    }
+
+    pub async fn audit(&self) -> audit::Audit {
+        audit::Audit::of(&mut self.client.clone()).await
+    }
+}
+
+/// The calls, with their typed errors.
+#[allow(async_fn_in_trait)]
+pub trait Calls {
+    async fn create(&self, name: &str, kind: RegionKind, size: u64) -> Result<Region, ControlError>;
+    async fn delete(&self, name: &str) -> Result<(), ControlError>;
+    async fn show(&self, name: &str) -> Result<Region, ControlError>;
+    async fn list(&self) -> Vec<Region>;
+    async fn open(
+        &self,
+        name: &str,
+        role: Role,
+        take_over: bool,
+        owner: &str,
+    ) -> Result<Opened, ControlError>;
+    async fn primary(&self, name: &str, owner: &str) -> Result<Opened, ControlError>;
+    async fn backup(&self, name: &str) -> Result<Opened, ControlError>;
+    async fn reconnect(&self, name: &str, generation: u64) -> Result<Opened, ControlError>;
+    async fn take_over(&self, name: &str, expected: u64, owner: &str) -> Result<Opened, ControlError>;
+    async fn close(&self, name: &str, generation: u64) -> Result<(), ControlError>;
+    async fn resize(&self, name: &str, size: u64, generation: u64) -> Result<Region, ControlError>;
+}
+
+fn typed<T>(result: Result<tonic::Response<T>, Status>) -> Result<T, ControlError> {
+    result
+        .map(tonic::Response::into_inner)
+        .map_err(|status| match status.control_error() {
+            Some(error) => error,
+            None => ControlError::new(ErrorCode::Unspecified, status.to_string()),
+        })
+}
+
+impl Calls for Client {
+    async fn create(&self, name: &str, kind: RegionKind, size: u64) -> Result<Region, ControlError> {
+        let request = CreateRegionRequest {
+            name: name.into(),
+            kind: kind.into(),
+            size,
+            ..Default::default()
+        };
+        typed(self.clone().create_region(request).await)
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), ControlError> {
+        typed(
+            self.clone()
+                .delete_region(DeleteRegionRequest { name: name.into() })
+                .await,
+        )
+        .map(drop)
+    }
+
+    async fn show(&self, name: &str) -> Result<Region, ControlError> {
+        typed(
+            self.clone()
+                .describe_region(DescribeRegionRequest { name: name.into() })
+                .await,
+        )
+    }
+
+    async fn list(&self) -> Vec<Region> {
+        typed(self.clone().list_regions(ListRegionsRequest::default()).await)
+            .unwrap()
+            .regions
+    }
+
+    async fn open(
+        &self,
+        name: &str,
+        role: Role,
+        take_over: bool,
+        owner: &str,
+    ) -> Result<Opened, ControlError> {
+        let request = OpenRegionRequest {
+            name: name.into(),
+            role: role.into(),
+            take_over,
+            owner: owner.into(),
+        };
+        typed(self.clone().open_region(request).await)
+    }
+
+    async fn primary(&self, name: &str, owner: &str) -> Result<Opened, ControlError> {
+        self.open(name, Role::Primary, false, owner).await
+    }
+
+    async fn backup(&self, name: &str) -> Result<Opened, ControlError> {
+        self.open(name, Role::Backup, false, "").await
+    }
+
+    async fn reconnect(&self, name: &str, generation: u64) -> Result<Opened, ControlError> {
+        let request = ReconnectRegionRequest {
+            name: name.into(),
+            role: Role::Primary.into(),
+            generation,
+        };
+        typed(self.clone().reconnect_region(request).await)
+    }
+
+    async fn take_over(&self, name: &str, expected: u64, owner: &str) -> Result<Opened, ControlError> {
+        let request = TakeoverRegionRequest {
+            name: name.into(),
+            expected_generation: expected,
+            owner: owner.into(),
+        };
+        typed(self.clone().takeover_region(request).await)
+    }
+
+    async fn close(&self, name: &str, generation: u64) -> Result<(), ControlError> {
+        typed(
+            self.clone()
+                .close_region(CloseRegionRequest {
+                    name: name.into(),
+                    generation,
+                })
+                .await,
+        )
+        .map(drop)
+    }
+
+    async fn resize(&self, name: &str, size: u64, generation: u64) -> Result<Region, ControlError> {
+        typed(
+            self.clone()
+                .resize_region(ResizeRegionRequest {
+                    name: name.into(),
+                    size,
+                    generation,
+                })
+                .await,
+        )
+    }
+}
+
+/// A data connection to one region.
+pub struct Data {
+    endpoint: Box<dyn Endpoint>,
+    pub key: RemoteKey,
+    pub page: Option<RemoteKey>,
+    pub len: u64,
+}
+
+impl Data {
+    /// Redeems a grant.
+    pub fn connect(opened: &Opened) -> Result<Self, FabricError> {
+        let ticket = TicketId(opened.ticket_id.as_slice().try_into().unwrap());
+        let endpoint = tcp::connect(&opened.data_address, ticket, &ConnectOptions::default())?;
+        let part = |part| endpoint_access(&endpoint, part);
+        let (key, len) = part(ExposedPart::Data).unwrap();
+        let page = part(ExposedPart::Metadata).map(|(key, _)| key);
+        Ok(Self {
+            endpoint: Box::new(endpoint),
+            key,
+            page,
+            len,
+        })
+    }
+
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<Result<(), Refusal>, FabricError> {
+        for (at, piece) in (offset..).step_by(1 << 20).zip(bytes.chunks(1 << 20)) {
+            self.endpoint
+                .post_write(self.key, at, &[std::io::IoSlice::new(piece)])?;
+            if let Err(refusal) = self.finish()?.result {
+                return Ok(Err(refusal));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    pub fn read(&mut self, offset: u64, len: u64) -> Result<Vec<u8>, FabricError> {
+        self.read_key(self.key, offset, len)
+    }
+
+    pub fn read_page(&mut self) -> Result<Vec<u8>, FabricError> {
+        self.read_key(self.page.expect("a metadata page is granted"), 0, 4096)
+    }
+
+    fn read_key(&mut self, key: RemoteKey, offset: u64, len: u64) -> Result<Vec<u8>, FabricError> {
+        let mut all = Vec::new();
+        while (all.len() as u64) < len {
+            let step = (len - all.len() as u64).min(1 << 20);
+            self.endpoint
+                .post_read(key, offset + all.len() as u64, u32::try_from(step).unwrap())?;
+            match self.finish()?.result {
+                Ok(Outcome::Read(bytes)) => all.extend(bytes),
+                other => panic!("a read gave {other:?}"),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Waits until the unit has closed the connection, and says why.
+    pub fn await_closed(&mut self) -> FabricError {
+        loop {
+            // Reads keep the connection busy, so that a closed one is noticed at once.
+            let read = self
+                .endpoint
+                .post_read(self.key, 0, 1)
+                .map(drop)
+                .and_then(|()| self.finish().map(drop));
+            if let Err(error) = read {
+                return error;
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<Completion, FabricError> {
+        let mut completions = Vec::new();
+        let got = self.endpoint.wait(&mut completions, PATIENCE)?;
+        assert_eq!(got, 1, "one operation, one completion");
+        Ok(completions.remove(0))
+    }
+}
+
+fn endpoint_access(endpoint: &impl Endpoint, part: ExposedPart) -> Option<(RemoteKey, u64)> {
+    let access = endpoint
+        .session()
+        .access
+        .iter()
+        .find(|access| access.part == part)?;
+    Some((access.key, access.len))
+}
+
+/// Watches a region.
+pub struct Watch(tonic::Streaming<RegionEvent>);
+
+impl Watch {
+    pub async fn start(client: &Client, name: &str) -> Self {
+        let request = WatchRegionRequest { name: name.into() };
+        let mut watch = Self(client.clone().watch_region(request).await.unwrap().into_inner());
+        assert_eq!(watch.next().await.kind(), region_event::Kind::Present);
+        watch
+    }
+
+    pub async fn next(&mut self) -> RegionEvent {
+        let next = tokio::time::timeout(PATIENCE, self.0.message())
+            .await
+            .expect("an event in time");
+        next.unwrap().expect("the stream goes on")
+    }
+
+    /// The next event of a kind; those before are passed over.
+    pub async fn await_kind(&mut self, kind: region_event::Kind) -> RegionEvent {
+        loop {
+            let event = self.next().await;
+            if event.kind() == kind {
+                return event;
+            }
+        }
+    }
+}
+
+pub fn connector() -> CatalogConnector {
+    tcp_connector()
+}
+
+pub async fn create(client: &Client, request: CreateRegionRequest) -> Result<Region, ControlError> {
+    typed(client.clone().create_region(request).await)
+}
+
+pub async fn page(client: &Client, after: String, limit: u32) -> ListRegionsResponse {
+    client
+        .clone()
+        .list_regions(ListRegionsRequest { after, limit })
+        .await
+        .unwrap()
+        .into_inner()
+}
+
+/// Deletes a region whose owner's connection was just dropped.
+pub async fn delete_when_lost(client: &Client, name: &str) {
+    let mut watch = client
+        .clone()
+        .watch_region(WatchRegionRequest { name: name.into() })
+        .await
+        .unwrap()
+        .into_inner();
+    while watch
+        .message()
+        .await
+        .unwrap()
+        .unwrap()
+        .region
+        .unwrap()
+        .owner_alive
+    {}
+    client.delete(name).await.unwrap();
+}
+
+/// What a caller without the token is told.
+pub async fn unauthenticated(manager: &Manager) -> ControlError {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let routes = manager.routes(BearerAuth::new(TOKEN).unwrap());
+    tokio::spawn(
+        Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming(TcpListenerStream::new(listener)),
+    );
+    let channel = Channel::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect_lazy();
+    typed(ManagerClient::new(channel).status(StatusRequest {}).await).unwrap_err()
+}
+
+/// Bytes that a medium leaves for regions.
+pub fn allocatable_len(media_len: u64) -> u64 {
+    let unit = outlive_media::superblock::UnitId([0; 16]);
+    outlive_media::superblock::Geometry::lay_out(media_len, unit, [0; 16])
+        .unwrap()
+        .allocatable_len
+}
