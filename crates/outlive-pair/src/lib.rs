@@ -20,14 +20,23 @@
 //! out, and as a whole by stopping with a message ([`RoleView::stopped`]): a pair that keeps
 //! crashing, a journal that is damaged below what was acknowledged.
 
+pub mod batch;
 pub mod config;
-//pub mod member;
+pub mod machine;
+pub mod member;
+pub mod output;
+pub mod replica;
+pub mod replies;
 pub mod request;
 pub mod role;
 pub mod service;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod testing;
 
 pub use config::{ConfigError, CrashLoop, FlowBounds, PairConfig, ReplyBounds};
-//pub use member::{Member, StartError};
+pub use member::{Member, StartError};
 pub use request::{CallError, ParseSessionIdError, Request, SessionId};
 pub use role::{MemberMetrics, Role, RoleView, Takeover};
 pub use service::{Moment, RestoreError, Service};

@@ -70,11 +70,11 @@ pub struct Takeover {
     pub detect: Duration,
     /// Making the generation durable and stopping the old primary's access.
     pub fence: Duration,
-    /// Reading and applying what was unread, and making it persistent.
+    /// Reading what was unread, and making it persistent.
     pub read: Duration,
-    /// From there to serving.
+    /// Applying it and beginning to serve.
     pub resume: Duration,
-    /// From the suspicion to serving.
+    /// From the last sign of life to serving.
     pub total: Duration,
     /// When, in milliseconds since 1970-01-01 UTC.
     pub unix_ms: u64,
@@ -85,10 +85,8 @@ pub struct Takeover {
 pub struct MemberMetrics {
     /// Requests accepted as primary.
     pub requests: u64,
-    /// Of these, read-only ones.
+    /// Of these, those that changed nothing: reads, and requests that were sent again.
     pub reads: u64,
-    /// Requests answered from the table of remembered replies.
-    pub repeated: u64,
     /// Sets appended as primary.
     pub batches: u64,
     /// Ownership confirmations posted for reads.

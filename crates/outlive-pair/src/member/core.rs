@@ -1,0 +1,619 @@
+//! The thread that drives a member: it carries out the node's effects and tells it what came of them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use outlive::{Backup, Certificate, Commit, Primary, Session, Suspicion};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::time::{sleep_until, timeout};
+use tracing::{error, info, warn};
+
+use crate::machine::{Call, Cause, Clock, Effect, Event, Limits, Node};
+use crate::output::{Answer, CallId};
+use crate::{CallError, PairConfig, Role, RoleView, Service, Takeover};
+
+use super::region::{self, fed, is_fatal, journal};
+use super::release::Releaser;
+use super::report::Reporter;
+use super::shared::{Input, Queued, Shared};
+
+/// How often an idle primary asks whether it was fenced: nobody waits for it, so it is for its role and for clients.
+const IDLE_CHECK: Duration = Duration::from_millis(50);
+
+pub(super) struct Core<S> {
+    node: Node<S>,
+    shared: Arc<Shared>,
+    session: Session,
+    config: PairConfig,
+    inputs: mpsc::UnboundedReceiver<Input>,
+    calls: mpsc::Receiver<Queued>,
+    reporter: Reporter,
+    /// Only to wait on two queues and a clock at once.
+    waiting: Runtime,
+    link: Link,
+    /// Raised whenever a link is dropped, so that what it still tells is not mistaken for its successor's.
+    epoch: u64,
+    started: Instant,
+    tick_at: Option<Instant>,
+    /// A takeover that is not finished yet: what the library certified, and when it began.
+    taking_over: Option<(Certificate, Instant)>,
+    dropped: bool,
+}
+
+/// The connection to the region.
+enum Link {
+    None,
+    Primary(Primary, Releaser),
+    Backup(Backup),
+}
+
+impl<S: Service> Core<S> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        session: Session,
+        config: PairConfig,
+        service: S,
+        inputs: mpsc::UnboundedReceiver<Input>,
+        calls: mpsc::Receiver<Queued>,
+        reporter: Reporter,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            node: Node::new(service, Limits::from(&config)),
+            shared,
+            session,
+            config,
+            inputs,
+            calls,
+            reporter,
+            waiting: Builder::new_current_thread().enable_time().build()?,
+            link: Link::None,
+            epoch: 0,
+            started: Instant::now(),
+            tick_at: None,
+            taking_over: None,
+            dropped: false,
+        })
+    }
+
+    /// Runs until the member has stopped or its last handle is gone.
+    pub(super) fn run(mut self) {
+        let _guard = StoppedByPanic(Arc::clone(&self.shared));
+        self.feed(Event::Start);
+        while self.node.role() != Role::Stopped && !self.dropped {
+            if matches!(self.link, Link::Backup(_)) {
+                self.follow()
+            } else {
+                self.serve()
+            }
+        }
+        self.abandon();
+        self.calls.close();
+        while let Ok(queued) = self.calls.try_recv() {
+            let why = self.node.stopped().unwrap_or("it left").to_owned();
+            // Nobody may be waiting any more.
+            let _ = queued.reply.send(Err(CallError::Stopped { why }));
+        }
+        self.reporter.finish();
+        self.shared.view.send_modify(|view| view.role = Role::Stopped);
+    }
+
+    /// One step while there is nothing to follow: takes what comes, or waits for it.
+    fn serve(&mut self) {
+        let mut queue = Vec::new();
+        let limit = self.config.flow.batch_requests;
+        let takes_calls = self.node.role() != Role::Primary || self.node.takes_calls();
+        match self.inputs.try_recv() {
+            Ok(input) => return self.take(input),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+        }
+        let deadline = self.tick_at.unwrap_or_else(|| Instant::now() + IDLE_CHECK);
+        let woken = self.waiting.block_on(async {
+            tokio::select! {
+                biased;
+                input = self.inputs.recv() => Woken::Input(input),
+                _ = self.calls.recv_many(&mut queue, limit), if takes_calls => Woken::Calls,
+                () = sleep_until(deadline.into()) => Woken::Time,
+            }
+        });
+        match woken {
+            Woken::Input(Some(input)) => self.take(input),
+            // This core's own `shared` holds a sender, so the queue of inputs never ends.
+            Woken::Input(None) => self.dropped = true,
+            Woken::Calls if queue.is_empty() => self.dropped = true,
+            Woken::Calls => self.take_calls(queue),
+            Woken::Time => self.time(),
+        }
+    }
+
+    /// One step as backup: looks after the primary for a while, then reads what is new.
+    fn follow(&mut self) {
+        while let Ok(input) = self.inputs.try_recv() {
+            self.take(input);
+        }
+        self.refuse_calls();
+        let Link::Backup(backup) = &mut self.link else {
+            return;
+        };
+        match backup.await_failure(self.config.follow_every) {
+            Ok(Some(suspicion)) => {
+                self.feed(Event::Suspected(cause(&suspicion)));
+                if matches!(self.link, Link::Backup(_)) {
+                    // It will be suspected again at once: wait, but for what is asked of this member.
+                    self.rest(self.config.follow_every);
+                }
+            }
+            Ok(None) if self.node.role() == Role::Suspecting => self.feed(Event::Reassured),
+            Ok(None) => {}
+            Err(error) => self.follow_failed(&error),
+        }
+        self.read_new();
+    }
+
+    fn read_new(&mut self) {
+        loop {
+            let Link::Backup(backup) = &mut self.link else {
+                return;
+            };
+            match backup.read_new() {
+                Ok(fresh) => {
+                    if let Some(gap) = fresh.overrun {
+                        info!(
+                            from = gap.from,
+                            to = gap.to,
+                            "sets were overwritten before they were read; went on from a snapshot"
+                        );
+                    }
+                    let sequence = backup.sequence();
+                    self.shared
+                        .counters
+                        .applied
+                        .fetch_add(fresh.sets.len() as u64, Ordering::Relaxed);
+                    self.shared.counters.sequence.store(sequence, Ordering::Relaxed);
+                    self.feed(Event::Fresh(fresh.sets.into_iter().filter_map(fed).collect()));
+                    if !fresh.more {
+                        return;
+                    }
+                }
+                Err(error) => return self.follow_failed(&error),
+            }
+        }
+    }
+
+    fn follow_failed(&mut self, error: &outlive::Error) {
+        if is_fatal(error) {
+            return self.feed(Event::OpenFailed {
+                why: error.to_string(),
+                fatal: true,
+            });
+        }
+        warn!(%error, "the backup cannot read its region; trying again");
+        self.rest(self.config.follow_every);
+    }
+
+    fn rest(&mut self, time: Duration) {
+        let input = self
+            .waiting
+            .block_on(async { timeout(time, self.inputs.recv()).await });
+        if let Ok(Some(input)) = input {
+            self.take(input);
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Event { epoch, event } if epoch == self.epoch => {
+                let event = self.complete(event);
+                self.feed(event);
+            }
+            Input::Event { .. } => {}
+            Input::Switchover => self.feed(Event::SwitchoverAsked),
+            Input::Leave => self.feed(Event::LeaveAsked),
+            Input::Dropped => self.dropped = true,
+        }
+    }
+
+    /// Adds what only this thread can know.
+    fn complete(&self, event: Event) -> Event {
+        match (event, &self.link) {
+            (Event::Saved { .. }, Link::Primary(primary, _)) => {
+                self.shared.counters.snapshots.fetch_add(1, Ordering::Relaxed);
+                Event::Saved {
+                    journal: journal(primary.usage()),
+                }
+            }
+            (event, _) => event,
+        }
+    }
+
+    fn take_calls(&mut self, queue: Vec<Queued>) {
+        let (asks, replies): (Vec<_>, Vec<_>) =
+            queue.into_iter().map(|queued| (queued.ask, queued.reply)).unzip();
+        let first = self.shared.callers.enter(replies.into_iter());
+        self.shared
+            .counters
+            .requests
+            .fetch_add(asks.len() as u64, Ordering::Relaxed);
+        let calls = (first..)
+            .zip(asks)
+            .map(|(id, ask)| Call { id: CallId(id), ask })
+            .collect();
+        let usage = match &self.link {
+            Link::Primary(primary, _) => journal(primary.usage()),
+            _ => crate::machine::Journal::default(),
+        };
+        self.shared
+            .counters
+            .journal_used_bytes
+            .store(usage.used, Ordering::Relaxed);
+        self.shared
+            .counters
+            .journal_capacity_bytes
+            .store(usage.capacity, Ordering::Relaxed);
+        self.feed(Event::Calls {
+            calls,
+            journal: usage,
+        });
+    }
+
+    fn refuse_calls(&mut self) {
+        let mut queue = Vec::new();
+        while let Ok(queued) = self.calls.try_recv() {
+            queue.push(queued);
+        }
+        if !queue.is_empty() {
+            self.take_calls(queue);
+        }
+    }
+
+    fn time(&mut self) {
+        if let Link::Primary(primary, releaser) = &self.link {
+            let (held, _) = releaser.progress();
+            self.shared
+                .counters
+                .held_replies
+                .store(held as u64, Ordering::Relaxed);
+            if let Some(ended) = primary.ended() {
+                return self.feed(Event::Lost {
+                    fenced: ended.is_fenced(),
+                });
+            }
+        }
+        if self.tick_at.is_some_and(|at| at <= Instant::now()) {
+            self.tick_at = None;
+            self.feed(Event::Tick);
+        }
+    }
+
+    /// Tells the node, does what it wants, tells it what came of that, until nothing is left.
+    fn feed(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            if let Event::OpenFailed { why, .. }
+            | Event::TakeoverFailed { why, .. }
+            | Event::SaveFailed { why } = &event
+            {
+                warn!(pair = self.config.pair, why, "the pair's region");
+            }
+            for effect in self.node.handle(self.clock(), event) {
+                events.extend(self.perform(effect));
+            }
+            self.publish();
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::OpenPrimary => Some(self.open_primary()),
+            Effect::OpenBackup => Some(self.open_backup()),
+            Effect::TakeOver => self.take_over(),
+            Effect::Append { set, answers } => self.append(&set, answers),
+            Effect::Confirm { answers } => self.confirm(answers),
+            Effect::Save { snapshot } => self.save(snapshot),
+            Effect::Answer(answers) => {
+                self.shared.answer(answers);
+                None
+            }
+            Effect::Drain => {
+                if let Link::Primary(_, releaser) = &self.link {
+                    releaser.drain();
+                }
+                None
+            }
+            Effect::Close => Some(self.close()),
+            Effect::Abandon => {
+                self.abandon();
+                None
+            }
+            Effect::Rest { ms } => {
+                self.tick_at = Some(Instant::now() + Duration::from_millis(ms));
+                None
+            }
+        }
+    }
+
+    fn open_primary(&mut self) -> Event {
+        match region::open_primary(&self.session, &self.config) {
+            Ok((primary, event)) => self.own(primary, event),
+            Err(event) => event,
+        }
+    }
+
+    fn own(&mut self, primary: Primary, event: Event) -> Event {
+        self.abandon();
+        let in_flight = self.config.flow.batches_in_flight;
+        match Releaser::start(Arc::clone(&self.shared), self.epoch, in_flight) {
+            Ok(releaser) => {
+                self.link = Link::Primary(primary, releaser);
+                event
+            }
+            Err(error) => Event::OpenFailed {
+                why: format!("cannot start a thread: {error}"),
+                fatal: true,
+            },
+        }
+    }
+
+    fn open_backup(&mut self) -> Event {
+        match region::open_backup(&self.session, &self.config) {
+            Ok(backup) => {
+                self.abandon();
+                self.link = Link::Backup(backup);
+                Event::Following
+            }
+            Err(Event::Owned) => Event::OpenFailed {
+                why: "owned".into(),
+                fatal: false,
+            },
+            Err(event) => event,
+        }
+    }
+
+    fn take_over(&mut self) -> Option<Event> {
+        let Link::Backup(backup) = &mut self.link else {
+            return None;
+        };
+        let began = Instant::now();
+        let taken = match backup.takeover(&region::takeover_options(&self.config)) {
+            Ok(taken) => taken,
+            Err(error) => {
+                info!(%error, "the takeover failed");
+                return Some(region::takeover_failed(&error));
+            }
+        };
+        info!(pair = self.config.pair, certificate = %taken.certificate, "took over");
+        let event = Event::TookOver {
+            generation: taken.primary.generation(),
+            unread: taken.unread.into_iter().filter_map(fed).collect(),
+            ahead: taken.certificate.ahead.is_some(),
+            journal: journal(taken.primary.usage()),
+        };
+        self.taking_over = Some((taken.certificate, began));
+        Some(self.own(taken.primary, event))
+    }
+
+    fn append(&mut self, set: &[u8], answers: Vec<Answer>) -> Option<Event> {
+        let Link::Primary(primary, releaser) = &self.link else {
+            return self.lost_before(answers);
+        };
+        self.shared.counters.batches.fetch_add(1, Ordering::Relaxed);
+        let unchanged = answers.iter().filter(|answer| !answer.journalled).count();
+        self.shared
+            .counters
+            .reads
+            .fetch_add(unchanged as u64, Ordering::Relaxed);
+        match primary.append(set) {
+            Ok(commit) => {
+                releaser.hold_for_commit(commit, answers);
+                None
+            }
+            Err(error) => {
+                warn!(%error, "a set could not be appended");
+                releaser.hold_for_ever(answers);
+                Some(Event::Lost {
+                    fenced: error.is_fenced(),
+                })
+            }
+        }
+    }
+
+    fn confirm(&mut self, answers: Vec<Answer>) -> Option<Event> {
+        let Link::Primary(primary, releaser) = &self.link else {
+            return self.lost_before(answers);
+        };
+        self.shared.counters.confirms.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .counters
+            .reads
+            .fetch_add(answers.len() as u64, Ordering::Relaxed);
+        let number = releaser.hold_for_confirm(answers);
+        match primary.confirm() {
+            Ok(confirm) => {
+                releaser.confirming(confirm, number);
+                None
+            }
+            Err(error) => {
+                warn!(%error, "the region's ownership could not be confirmed");
+                Some(Event::Lost {
+                    fenced: error.is_fenced(),
+                })
+            }
+        }
+    }
+
+    /// An effect of the same batch has already lost the region: these were carried out on a state that is gone.
+    fn lost_before(&self, answers: Vec<Answer>) -> Option<Event> {
+        let unknown = |answer: Answer| Answer {
+            result: Err(CallError::OutcomeUnknown { primary: None }),
+            ..answer
+        };
+        self.shared.answer(answers.into_iter().map(unknown).collect());
+        None
+    }
+
+    fn save(&mut self, snapshot: Vec<u8>) -> Option<Event> {
+        let Link::Primary(primary, _) = &self.link else {
+            return None;
+        };
+        let bytes = snapshot.len();
+        let saving = primary
+            .save(snapshot)
+            .map_err(|error| error.to_string())
+            .and_then(|commit| {
+                self.await_snapshot(commit, bytes)
+                    .map_err(|error| format!("cannot start a thread: {error}"))
+            });
+        saving.err().map(|why| Event::SaveFailed { why })
+    }
+
+    /// Snapshots are rare and long: a thread of its own waits for each.
+    fn await_snapshot(&self, commit: Commit, bytes: usize) -> std::io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let epoch = self.epoch;
+        thread::Builder::new()
+            .name("pair-snapshot".into())
+            .spawn(move || {
+                let event = match commit.wait() {
+                    Ok(receipt) => {
+                        info!(bytes, sequence = receipt.sequence, took = ?receipt.took, "saved a snapshot");
+                        Event::Saved {
+                            journal: crate::machine::Journal::default(),
+                        }
+                    }
+                    Err(error) => Event::SaveFailed {
+                        why: error.to_string(),
+                    },
+                };
+                // The core is gone only when the member has ended.
+                let _ = shared.inputs.send(Input::Event { epoch, event });
+            })?;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Event {
+        if let Link::Primary(primary, releaser) = std::mem::replace(&mut self.link, Link::None) {
+            self.epoch += 1;
+            if let Err(error) = primary.close() {
+                warn!(%error, "the region could not be closed");
+            }
+            self.shared.answer(releaser.fail());
+        }
+        Event::Closed
+    }
+
+    fn abandon(&mut self) {
+        self.epoch += 1;
+        if let Link::Primary(primary, releaser) = std::mem::replace(&mut self.link, Link::None) {
+            self.shared.answer(releaser.fail());
+            drop(primary);
+        }
+    }
+
+    /// Tells the role to whoever wants to know, when it has changed.
+    fn publish(&mut self) {
+        let role = self.node.role();
+        let takeover = self.finish_takeover(role);
+        let primary = match (&self.link, role) {
+            (Link::Primary(..), Role::Primary | Role::HandingOver) => Some(self.config.advertise.clone()),
+            (Link::Backup(backup), _) => Some(backup.region().owner).filter(|owner| !owner.is_empty()),
+            _ => None,
+        };
+        let generation = match &self.link {
+            Link::Backup(backup) => backup.region().generation,
+            _ => self.node.generation(),
+        };
+        let before = self.shared.view.borrow().role;
+        // Handles that see `Stopped` expect that nothing is left to do: `run` tells that.
+        let shown = if role == Role::Stopped { before } else { role };
+        let stopped = self.node.stopped().map(str::to_owned);
+        let changed = self.shared.view.send_if_modified(|view| {
+            let last_takeover = takeover.or_else(|| view.last_takeover.clone());
+            let now = RoleView {
+                role: shown,
+                primary,
+                generation,
+                stopped,
+                last_takeover,
+            };
+            let changed = *view != now;
+            *view = now;
+            changed
+        });
+        if changed {
+            self.reporter.nudge();
+        }
+        if role != before {
+            match self.node.stopped() {
+                Some(why) => error!(pair = self.config.pair, why, "the member stops"),
+                None => info!(pair = self.config.pair, from = %before, to = %role, generation, "role"),
+            }
+        }
+    }
+
+    fn finish_takeover(&mut self, role: Role) -> Option<Takeover> {
+        if role == Role::TakingOver {
+            return None;
+        }
+        let (certificate, began) = self.taking_over.take()?;
+        if role != Role::Primary {
+            return None;
+        }
+        self.shared.counters.takeovers.fetch_add(1, Ordering::Relaxed);
+        let took = began.elapsed();
+        let read = certificate.read + certificate.persist;
+        Some(Takeover {
+            fenced_generation: certificate.fenced_generation,
+            generation: certificate.generation,
+            last_sequence: certificate.last_sequence,
+            unread_sets: certificate.unread_sets,
+            unread_bytes: certificate.unread_bytes,
+            torn_sets: certificate.torn_sets,
+            detect: certificate.detect,
+            fence: certificate.fence,
+            read,
+            resume: took.saturating_sub(certificate.fence + read),
+            total: certificate.detect + took,
+            unix_ms: self.clock().unix_ms,
+        })
+    }
+
+    fn clock(&self) -> Clock {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Clock {
+            mono_ms: ms(self.started.elapsed()),
+            unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms),
+        }
+    }
+}
+
+enum Woken {
+    Input(Option<Input>),
+    Calls,
+    Time,
+}
+
+fn cause(suspicion: &Suspicion) -> Cause {
+    match suspicion {
+        Suspicion::OwnerLost => Cause::OwnerLost,
+        Suspicion::Closed => Cause::Closed,
+        _ => Cause::Silent,
+    }
+}
+
+/// Shows the member as stopped when the service panics, so that nobody waits for ever.
+struct StoppedByPanic(Arc<Shared>);
+
+impl Drop for StoppedByPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.view.send_modify(|view| {
+                view.role = Role::Stopped;
+                view.stopped = Some("the service panicked".into());
+            });
+        }
+    }
+}
