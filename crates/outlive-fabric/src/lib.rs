@@ -19,6 +19,7 @@ pub mod access;
 pub mod conformance;
 pub mod endpoint;
 pub mod refusal;
+pub mod sim;
 pub mod target;
 pub mod tcp;
 pub mod testing;

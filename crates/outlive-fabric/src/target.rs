@@ -21,6 +21,14 @@ pub trait Exposure: Send + Sync {
     /// The refusal to send back.
     fn check_write(&self, key: RemoteKey, offset: u64, len: u64) -> Result<(), Refusal>;
 
+    /// Checks a persist request when it arrives; [`persist`](Self::persist) may then carry out several at once.
+    ///
+    /// # Errors
+    /// The refusal to send back.
+    fn check_persist(&self, key: RemoteKey, offset: u64, len: u64) -> Result<(), Refusal> {
+        self.check_write(key, offset, len)
+    }
+
     /// Places `bytes`.
     ///
     /// # Errors

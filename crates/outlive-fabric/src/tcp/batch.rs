@@ -125,7 +125,7 @@ impl Batch {
         offset: u64,
         len: u64,
     ) {
-        match exposure.check_write(key, offset, len) {
+        match exposure.check_persist(key, offset, len) {
             Err(refusal) => self.refuse(exposure, op, refusal),
             Ok(()) => {
                 let end = offset.saturating_add(len);

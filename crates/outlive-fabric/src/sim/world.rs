@@ -1,0 +1,270 @@
+//! Virtual time and everything that happens in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::link::{End, InFlight, Link, Progress, Request};
+use super::{SimAddress, SimOptions, nanos};
+use crate::{Admission, Admitted, CloseReason, Completion, ConnectionId, OpId, Refusal};
+
+pub(super) struct World {
+    options: SimOptions,
+    random: u64,
+    now_ns: u64,
+    targets: BTreeMap<u64, Arc<dyn Admission>>,
+    links: BTreeMap<ConnectionId, Link>,
+    last_id: u64,
+    notices: Vec<Notice>,
+}
+
+/// A connection that ended, for its admission to know.
+pub(super) struct Notice {
+    pub(super) admission: Arc<dyn Admission>,
+    pub(super) connection: ConnectionId,
+    pub(super) reason: CloseReason,
+}
+
+/// What an endpoint hears.
+pub(super) enum News {
+    Completion(Completion),
+    Ended(End),
+    Nothing,
+}
+
+impl World {
+    pub(super) fn new(options: SimOptions) -> Self {
+        Self {
+            random: options.seed,
+            options,
+            now_ns: 0,
+            targets: BTreeMap::new(),
+            links: BTreeMap::new(),
+            last_id: 0,
+            notices: Vec::new(),
+        }
+    }
+
+    pub(super) fn options(&self) -> &SimOptions {
+        &self.options
+    }
+
+    pub(super) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    pub(super) fn add_target(&mut self, admission: Arc<dyn Admission>) -> SimAddress {
+        self.last_id += 1;
+        self.targets.insert(self.last_id, admission);
+        SimAddress(self.last_id)
+    }
+
+    /// A number for a connection that its target may or may not let in.
+    pub(super) fn reserve(&mut self, address: SimAddress) -> Option<(Arc<dyn Admission>, ConnectionId)> {
+        let admission = Arc::clone(self.targets.get(&address.0)?);
+        self.last_id += 1;
+        let id = ConnectionId(self.last_id);
+        self.links
+            .insert(id, Link::new(address.0, Arc::clone(&admission)));
+        Some((admission, id))
+    }
+
+    pub(super) fn forget(&mut self, id: ConnectionId) {
+        self.links.remove(&id);
+    }
+
+    pub(super) fn open(&mut self, id: ConnectionId, admitted: Admitted) {
+        // It may have been stopped already, while it was being admitted.
+        if let Some(link) = self.links.get_mut(&id).filter(|link| !link.ended()) {
+            link.admitted = Some(admitted);
+        }
+    }
+
+    /// False when the connection is known to be lost.
+    pub(super) fn post(&mut self, id: ConnectionId, op: OpId, request: Request) {
+        let due_ns = self.now_ns + self.travel_ns();
+        if let Some(link) = self.links.get_mut(&id).filter(|link| !link.ended()) {
+            link.last_request_ns = due_ns.max(link.last_request_ns);
+            link.requests.push_back(InFlight {
+                due_ns: link.last_request_ns,
+                op,
+                request,
+            });
+        }
+    }
+
+    pub(super) fn hear(&mut self, id: ConnectionId) -> News {
+        let now = self.now_ns;
+        let Some(link) = self.links.get_mut(&id) else {
+            return News::Ended(End::Lost);
+        };
+        if link.next_news_ns().is_none_or(|due| due > now) {
+            return News::Nothing;
+        }
+        match (link.answers.pop_front(), &link.end) {
+            (Some((_, completion)), _) => News::Completion(completion),
+            (None, Some((_, end))) => News::Ended(end.clone()),
+            (None, None) => News::Nothing,
+        }
+    }
+
+    /// Lets one thing happen: a step of one connection that has work, or time passing until the next
+    /// thing is due, at most until `until_ns`.
+    pub(super) fn step(&mut self, until_ns: u64) {
+        let now = self.now_ns;
+        let due = |link: &Link| link.next_due_ns().is_some_and(|due| due <= now);
+        let able: Vec<ConnectionId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| due(link))
+            .map(|(id, _)| *id)
+            .collect();
+        if able.is_empty() {
+            let later = self
+                .links
+                .values()
+                .flat_map(|link| [link.next_due_ns(), link.next_news_ns()]);
+            let next = later.flatten().filter(|due| *due > now).min();
+            self.now_ns = next.map_or(until_ns, |next| next.min(until_ns)).max(now);
+            return;
+        }
+        let chosen = self.below(able.len() as u64);
+        let id = able[usize::try_from(chosen).expect("an index")];
+        let piece = 8 * (1 + self.below((self.options.piece_bytes / 8).max(1)));
+        let answer_ns = now + self.travel_ns();
+        self.now_ns += nanos(self.options.step).max(1);
+        self.carry_out(id, piece, answer_ns);
+    }
+
+    fn carry_out(&mut self, id: ConnectionId, piece: u64, answer_ns: u64) {
+        let max_op_bytes = self.options.max_op_bytes;
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        match link.carry_out(piece, max_op_bytes) {
+            Progress::Going => {}
+            Progress::Lost => self.lose(id),
+            Progress::Done(result) => {
+                link.done = 0;
+                link.partial_read.clear();
+                if let Some(request) = link.requests.pop_front() {
+                    link.last_answer_ns = answer_ns.max(link.last_answer_ns);
+                    link.answers.push_back((
+                        link.last_answer_ns,
+                        Completion {
+                            op: request.op,
+                            result,
+                        },
+                    ));
+                }
+                if link.closing && link.requests.is_empty() {
+                    self.end(id, End::Lost, CloseReason::Closed);
+                }
+            }
+        }
+    }
+
+    /// The initiator closed it, or died. What it had sent arrives up to a point that is left to chance.
+    pub(super) fn close(&mut self, id: ConnectionId) {
+        let sent = self.links.get(&id).map_or(0, |link| link.requests.len());
+        let arriving = usize::try_from(self.below(sent as u64 + 1)).expect("a length");
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.closing = true;
+        link.requests.truncate(arriving);
+        if link.requests.is_empty() {
+            self.end(id, End::Lost, CloseReason::Closed);
+        }
+    }
+
+    pub(super) fn stop(&mut self, id: ConnectionId, reason: Refusal) {
+        self.end(id, End::Stopped(reason.clone()), CloseReason::Stopped(reason));
+    }
+
+    pub(super) fn lose(&mut self, id: ConnectionId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.answers.clear();
+        }
+        self.end(
+            id,
+            End::Lost,
+            CloseReason::Broken("the connection was lost".into()),
+        );
+    }
+
+    pub(super) fn lose_after(&mut self, id: ConnectionId, bytes: u64) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.bytes_until_lost = Some(bytes);
+        }
+    }
+
+    pub(super) fn partition(&mut self, id: ConnectionId) {
+        let now = self.now_ns;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.partitioned_ns.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn heal(&mut self, id: ConnectionId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.partitioned_ns = None;
+        }
+    }
+
+    pub(super) fn shut_down(&mut self, address: SimAddress) {
+        self.targets.remove(&address.0);
+        let of_target = |link: &Link| link.target == address.0;
+        let ids: Vec<ConnectionId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| of_target(link))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.stop(id, Refusal::ShuttingDown);
+        }
+    }
+
+    pub(super) fn has_ended(&self, id: ConnectionId) -> bool {
+        self.links.get(&id).is_none_or(Link::ended)
+    }
+
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Nothing of the connection is carried out any more. The first end is the one that counts.
+    fn end(&mut self, id: ConnectionId, end: End, reason: CloseReason) {
+        let heard_ns = self.now_ns + self.travel_ns();
+        let Some(link) = self.links.get_mut(&id).filter(|link| !link.ended()) else {
+            return;
+        };
+        link.requests.clear();
+        link.end = Some((heard_ns.max(link.last_answer_ns), end));
+        if link.admitted.take().is_some() {
+            let admission = Arc::clone(&link.admission);
+            self.notices.push(Notice {
+                admission,
+                connection: id,
+                reason,
+            });
+        }
+    }
+
+    fn travel_ns(&mut self) -> u64 {
+        let (least, most) = (
+            nanos(*self.options.latency.start()),
+            nanos(*self.options.latency.end()),
+        );
+        least + self.below(most.saturating_sub(least) + 1)
+    }
+
+    /// A number from 0 up to, not including, `bound`. SplitMix64.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}
