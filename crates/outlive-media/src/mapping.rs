@@ -164,7 +164,7 @@ mod tests {
                     mapping.zero(at, len).unwrap();
                     model[at..at + len].fill(0);
                 } else {
-                    let bytes: Vec<u8> = (0..len).map(|i| seed.wrapping_add((i % 251) as u8)).collect();
+                    let bytes: Vec<u8> = (0..=250).cycle().map(|byte: u8| seed.wrapping_add(byte)).take(len).collect();
                     mapping.store(at, &bytes);
                     model[at..at + len].copy_from_slice(&bytes);
                 }

@@ -22,9 +22,9 @@ pub struct Totals {
     pub bytes_read: u64,
     /// Writes let through.
     pub writes: u64,
-    /// Reads let through; a long one counts once for each piece that was sent.
+    /// Reads carried out; a long one counts once for each part that is sent.
     pub reads: u64,
-    /// Persist requests carried out; several may have come as one.
+    /// Persist requests let through.
     pub persists: u64,
     /// Operations and connections refused.
     pub refusals: u64,

@@ -102,6 +102,15 @@ impl Exposure for ConnectionExposure {
         Ok(())
     }
 
+    fn check_persist(&self, key: RemoteKey, offset: u64, len: u64) -> Result<(), Refusal> {
+        let checked = self
+            .check_live()
+            .and_then(|()| self.table.translate(key, offset, len, Access::Write));
+        self.counted(checked)?;
+        Counters::add(&self.gauges.counters.persists, 1);
+        Ok(())
+    }
+
     fn write(&self, key: RemoteKey, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         self.counted(self.place(key, offset, bytes))?;
         Counters::add(&self.gauges.counters.bytes_written, bytes.len() as u64);
@@ -145,9 +154,7 @@ impl Exposure for ConnectionExposure {
             self.table.translate(key, offset, len, Access::Write)?;
             self.medium.persist().map_err(|error| self.media_refusal(&error))
         });
-        self.counted(persisted)?;
-        Counters::add(&self.gauges.counters.persists, 1);
-        Ok(())
+        self.counted(persisted)
     }
 }
 

@@ -143,7 +143,8 @@ mod tests {
                 prop_assert!(extents.iter().any(|extent| extent.start <= piece.start && piece.end() <= extent.end()));
             }
             let found: Vec<u64> = pieces.iter().flat_map(|piece| piece.start..piece.end()).collect();
-            prop_assert_eq!(&found[..], &addresses[range.start as usize..range.end as usize]);
+            let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).unwrap());
+            prop_assert_eq!(&found[..], &addresses[start..end]);
         }
     }
 

@@ -1,0 +1,11 @@
+//! The unit through its public interfaces: the admin service and real TCP connections.
+
+mod admin;
+mod controlled;
+mod fence;
+mod poison;
+mod protection;
+mod restart;
+mod rig;
+mod tickets;
+mod translation;

@@ -1,0 +1,88 @@
+//! A ticket lets one connection in, once, soon, and not past a fence (U5).
+
+use outlive_fabric::{FabricError, Refusal, TicketId};
+use outlive_proto::v1::ErrorCode;
+
+use crate::rig::{Client, Rig};
+
+fn refused(outcome: Result<Client, FabricError>) -> Refusal {
+    match outcome.err().expect("must be refused") {
+        FabricError::Refused(refusal) => refusal,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn used_expired_and_unknown_tickets_are_refused_alike() {
+    let rig = Rig::memory();
+    let region = rig.region(1, &[(0, 2)]);
+    let ticket = rig.admit(region, false, 0, 10_000).unwrap();
+    let _held = rig.connect(ticket).unwrap();
+    assert_eq!(refused(rig.connect(ticket)), Refusal::Ticket);
+    assert_eq!(refused(rig.connect(TicketId([0xAB; 16]))), Refusal::Ticket);
+
+    let short = rig.admit(region, false, 0, 1).unwrap();
+    let since = std::time::Instant::now();
+    while since.elapsed() < std::time::Duration::from_millis(2) {
+        std::thread::yield_now();
+    }
+    assert_eq!(refused(rig.connect(short)), Refusal::Ticket);
+}
+
+#[test]
+fn a_ticket_below_the_minimum_generation_is_not_made() {
+    let rig = Rig::memory();
+    let region = rig.region(1, &[(0, 2)]);
+    rig.fence(region, 5, false).unwrap();
+    let error = rig.admit(region, true, 4, 1000).unwrap_err();
+    assert_eq!((error.code, error.generation), (ErrorCode::Fenced, 5));
+    rig.open(region, true, 5);
+    rig.open(region, false, 0);
+    // Programming again, as a manager does that restarted, does not lower it.
+    rig.program(region, rig.extents(&[(0, 2)]), 1).unwrap();
+    assert_eq!(
+        rig.admit(region, true, 4, 1000).unwrap_err().code,
+        ErrorCode::Fenced
+    );
+}
+
+#[test]
+fn a_fence_voids_the_write_tickets_below_it() {
+    let rig = Rig::memory();
+    let region = rig.region(1, &[(0, 2)]);
+    let write = rig.admit(region, true, 1, 10_000).unwrap();
+    let read = rig.admit(region, false, 1, 10_000).unwrap();
+    let current = rig.admit(region, true, 2, 10_000).unwrap();
+    rig.fence(region, 2, false).unwrap();
+    assert_eq!(refused(rig.connect(write)), Refusal::Ticket);
+    rig.connect(read).unwrap();
+    rig.connect(current).unwrap();
+}
+
+#[test]
+fn tickets_of_a_superseded_manager_are_void() {
+    let rig = Rig::memory();
+    let region = rig.region(1, &[(0, 2)]);
+    let ticket = rig.admit(region, false, 1, 10_000).unwrap();
+    rig.attach();
+    assert_eq!(refused(rig.connect(ticket)), Refusal::Ticket);
+}
+
+#[test]
+fn tickets_that_wait_are_bounded() {
+    let mut options = crate::rig::options();
+    options.max_tickets = 3;
+    let spec = outlive_media::MediaSpec::Memory { size: 16 << 20 };
+    let rig = Rig::on(spec.open_volume().unwrap(), options);
+    let region = rig.region(1, &[(0, 2)]);
+    let first = rig.admit(region, false, 0, 10_000).unwrap();
+    for _ in 0..2 {
+        rig.admit(region, false, 0, 10_000).unwrap();
+    }
+    assert_eq!(
+        rig.admit(region, false, 0, 10_000).unwrap_err().code,
+        ErrorCode::Limit
+    );
+    rig.connect(first).unwrap();
+    rig.admit(region, false, 0, 10_000).unwrap();
+}
