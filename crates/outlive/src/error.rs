@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outlive_fabric::{FabricError, Refusal};
+use outlive_fabric::Refusal;
+use outlive_layout::{Finding, ReadError, WriteError};
 use outlive_proto::ControlError;
 use outlive_proto::v1::ErrorCode;
 use thiserror::Error as ThisError;
 
 use crate::Level;
+use crate::link::LinkError;
 
 /// Everything that the library refuses or fails with. Cheap to clone: one failure may end many commits.
 #[derive(Clone, Debug, ThisError)]
@@ -109,7 +111,7 @@ pub enum Error {
         reason: String,
     },
     /// The manager or the unit could not be reached.
-    #[error("{what} at {address} is unreachable, tried for {:.1} s", tried.as_secs_f64())]
+    #[error("{what} at {address} is unreachable, tried for {:.1} s ({reason})", tried.as_secs_f64())]
     Unreachable {
         /// Manager or unit.
         what: &'static str,
@@ -139,6 +141,12 @@ pub enum Error {
         from: u64,
         /// Last lost sequence.
         to: u64,
+    },
+    /// The unit was restarted before what was written to a raw region was made persistent.
+    #[error("the unit was restarted before what was written to region {region} was persistent; read it back")]
+    Restarted {
+        /// The region's name.
+        region: String,
     },
     /// The region is not in the checkpoint layout, or not laid out yet.
     #[error("{region} is not a checkpoint region: {reason}")]
@@ -192,6 +200,12 @@ pub enum Error {
         /// Which.
         reason: String,
     },
+    /// What was asked for did not come about in the time given; nothing was changed by force.
+    #[error("not done in time: {reason}")]
+    TimedOut {
+        /// What the manager said.
+        reason: String,
+    },
     /// The call makes no sense as it was made.
     #[error("invalid: {reason}")]
     Invalid {
@@ -213,5 +227,168 @@ impl Error {
     /// Whether another primary holds the region now, so that this one must stop.
     pub fn is_fenced(&self) -> bool {
         matches!(self, Self::Fenced { .. })
+    }
+
+    /// What the manager refused with, about the region (or pair) of that name.
+    pub(crate) fn from_control(error: ControlError, name: &str) -> Self {
+        let region = name.to_owned();
+        let ControlError {
+            code,
+            message: reason,
+            generation,
+            owner,
+        } = error;
+        match code {
+            ErrorCode::NoSuchRegion => Self::NoSuchRegion { region },
+            ErrorCode::NoSuchPair => Self::NoSuchPair { pair: region },
+            ErrorCode::RegionExists => Self::RegionExists { region },
+            ErrorCode::Owned => Self::Owned {
+                region,
+                owner,
+                generation,
+            },
+            ErrorCode::Fenced => Self::Fenced { region, generation },
+            ErrorCode::LostRace => Self::LostRace { region, generation },
+            ErrorCode::NoSpace => Self::NoSpace { reason },
+            ErrorCode::NoAccess => Self::NoAccess { reason },
+            ErrorCode::Invalid => Self::Invalid { reason },
+            ErrorCode::FenceUnconfirmed => Self::FenceUnconfirmed { region, reason },
+            ErrorCode::MediaFailed => Self::MediaFailed { reason },
+            ErrorCode::Limit => Self::Limit { reason },
+            ErrorCode::TimedOut => Self::TimedOut { reason },
+            ErrorCode::UnitUnreachable | ErrorCode::Superseded | ErrorCode::Unspecified => {
+                Self::Protocol { reason }
+            }
+        }
+    }
+
+    /// What the layout refused to plan.
+    pub(crate) fn from_write(error: WriteError, name: &str) -> Self {
+        let region = name.to_owned();
+        match error {
+            WriteError::JournalFull {
+                used,
+                capacity,
+                needed,
+            } => Self::JournalFull {
+                region,
+                needed,
+                free: capacity.saturating_sub(used),
+            },
+            WriteError::TooLarge { length, max, .. } => Self::TooLarge {
+                region,
+                bytes: length,
+                limit: max,
+            },
+            WriteError::Generation { found, .. } => Self::Fenced {
+                region,
+                generation: found,
+            },
+            error => Self::Invalid {
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    /// What a layout reader found, where it was not the connection that failed.
+    pub(crate) fn from_read(error: ReadError<LinkError>, name: &str) -> Self {
+        let region = name.to_owned();
+        match error {
+            ReadError::NotACheckpoint => Self::NotCheckpoint {
+                region,
+                reason: error.to_string(),
+            },
+            ReadError::Corrupt { finding } => Self::from_finding(&finding, region),
+            ReadError::Busy { attempts } => Self::Overwritten {
+                region,
+                tries: attempts,
+            },
+            ReadError::NoSuchSet { sequence } => Self::NoSuchSet { region, sequence },
+            error => Self::Protocol {
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    fn from_finding(finding: &Finding, region: String) -> Self {
+        let (sequence, offset) = match finding {
+            Finding::Corrupt { after, offset, .. } => (after + 1, *offset),
+            Finding::SnapshotCorrupt { sequence, offset, .. }
+            | Finding::SnapshotLost { sequence, offset, .. } => (*sequence, *offset),
+            finding => {
+                return Self::Protocol {
+                    reason: finding.to_string(),
+                };
+            }
+        };
+        Self::Corrupt {
+            region,
+            sequence,
+            offset,
+        }
+    }
+
+    /// What the unit refused an operation on the region of that name with.
+    pub(crate) fn from_refusal(refusal: &Refusal, name: &str) -> Self {
+        let region = name.to_owned();
+        let reason = refusal.to_string();
+        match refusal {
+            Refusal::Fenced { generation } => Self::Fenced {
+                region,
+                generation: *generation,
+            },
+            Refusal::OutOfRange { .. } => Self::Range { region, reason },
+            Refusal::ReadOnly | Refusal::UnknownKey { .. } | Refusal::Ticket => Self::NoAccess { reason },
+            Refusal::NotPersistent => Self::Level {
+                level: Level::Persistent,
+                reason,
+            },
+            Refusal::Media(reason) => Self::MediaFailed {
+                reason: reason.clone(),
+            },
+            Refusal::Limit { .. } => Self::Limit { reason },
+            _ => Self::Protocol { reason },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_keeps_its_meaning() {
+        let owned = ControlError::new(ErrorCode::Owned, "owned")
+            .at_generation(7)
+            .owned_by("a:1");
+        let Error::Owned {
+            region,
+            owner,
+            generation,
+        } = Error::from_control(owned, "r")
+        else {
+            panic!("another variant");
+        };
+        assert_eq!((region.as_str(), owner.as_str(), generation), ("r", "a:1", 7));
+        assert!(Error::from_refusal(&Refusal::Fenced { generation: 3 }, "r").is_fenced());
+        let lost = Error::from_control(ControlError::new(ErrorCode::LostRace, "").at_generation(9), "r");
+        assert_eq!(
+            lost.to_string(),
+            "lost the race for region r: it is now at generation 9"
+        );
+    }
+
+    #[test]
+    fn unreachable_says_for_how_long_it_was_tried() {
+        let error = Error::Unreachable {
+            what: "the unit",
+            address: "127.0.0.1:7781".into(),
+            tried: Duration::from_millis(2500),
+            reason: "refused".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "the unit at 127.0.0.1:7781 is unreachable, tried for 2.5 s (refused)"
+        );
     }
 }

@@ -42,6 +42,7 @@ mod certificate;
 mod context;
 mod control;
 mod error;
+mod link;
 mod primary;
 mod raw;
 mod receipt;
@@ -64,8 +65,8 @@ pub use session::{Session, SessionOptions};
 pub use set::{Finding, Set, SetInfo, SetKind, Sets};
 pub use spec::{Level, RegionKind, RegionSpec};
 pub use status::{
-    AddressContext, Connected, MemberReport, MemberView, PairView, RegionView, Role, StatusView,
-    SwitchoverView, TakeoverView, UnitView,
+    AddressContext, Connected, MemberReport, MemberView, PairView, RegionMetadata, RegionView, Role,
+    StatusView, SwitchoverView, TakeoverView, UnitView,
 };
 
 pub use outlive_fabric::{PersistMethod, RegionId};

@@ -1,6 +1,7 @@
 //! Sets as readers get them.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,4 +105,91 @@ pub enum Finding {
     },
     /// Begun and never committed.
     Torn,
+}
+
+/// Nanoseconds to milliseconds.
+const NS_PER_MS: u64 = 1_000_000;
+
+impl From<outlive_layout::Set> for Set {
+    fn from(set: outlive_layout::Set) -> Self {
+        Self {
+            kind: SetKind::from(set.kind),
+            generation: set.generation,
+            sequence: set.sequence,
+            unix_ms: set.time_ns / NS_PER_MS,
+            bytes: set.payload,
+        }
+    }
+}
+
+impl From<outlive_layout::SetKind> for SetKind {
+    fn from(kind: outlive_layout::SetKind) -> Self {
+        match kind {
+            outlive_layout::SetKind::Snapshot => Self::Snapshot,
+            outlive_layout::SetKind::Clear => Self::Clear,
+            outlive_layout::SetKind::Takeover => Self::Takeover,
+            // Readers never return wraps.
+            outlive_layout::SetKind::Update | outlive_layout::SetKind::Wrap => Self::Update,
+        }
+    }
+}
+
+impl SetInfo {
+    pub(crate) fn verified(set: outlive_layout::Set) -> Self {
+        Self {
+            kind: SetKind::from(set.kind),
+            generation: set.generation,
+            sequence: set.sequence,
+            unix_ms: set.time_ns / NS_PER_MS,
+            bytes: set.length,
+            finding: Finding::Verified,
+        }
+    }
+}
+
+/// A reader's finding as a line of the log; `None` for what laps and resizes leave behind.
+pub(crate) fn findings(found: &outlive_layout::Finding) -> Option<SetInfo> {
+    use outlive_layout::Finding as Found;
+    let (kind, generation, sequence, finding) = match found {
+        Found::Corrupt { offset, after, .. } => (
+            SetKind::Update,
+            0,
+            after + 1,
+            Finding::Corrupt { offset: *offset },
+        ),
+        Found::SnapshotCorrupt {
+            offset,
+            generation,
+            sequence,
+            ..
+        } => (
+            SetKind::Snapshot,
+            *generation,
+            *sequence,
+            Finding::Corrupt { offset: *offset },
+        ),
+        Found::SnapshotLost { sequence, offset, .. } => (
+            SetKind::Snapshot,
+            0,
+            *sequence,
+            Finding::Corrupt { offset: *offset },
+        ),
+        Found::Torn { after, .. } => (SetKind::Update, 0, after + 1, Finding::Torn),
+        Found::SealBroken { .. } => (SetKind::Snapshot, 0, 0, Finding::Torn),
+        _ => return None,
+    };
+    Some(SetInfo {
+        kind,
+        generation,
+        sequence,
+        unix_ms: 0,
+        bytes: 0,
+        finding,
+    })
+}
+
+/// Now, in nanoseconds since 1970, as it is written into sets.
+pub(crate) fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -86,6 +86,13 @@ impl RegionKind {
         }
     }
 
+    pub(crate) fn from_layout(kind: outlive_layout::RegionKind) -> Self {
+        match kind {
+            outlive_layout::RegionKind::Raw => Self::Raw,
+            outlive_layout::RegionKind::Checkpoint => Self::Checkpoint,
+        }
+    }
+
     pub(crate) fn to_proto(self) -> v1::RegionKind {
         match self {
             Self::Checkpoint => v1::RegionKind::Checkpoint,

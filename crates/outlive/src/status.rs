@@ -65,6 +65,56 @@ pub struct Connected {
     pub generation: u64,
 }
 
+/// What a region's metadata page says, read one-sidedly from the unit's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegionMetadata {
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub id: RegionId,
+    /// What its bytes mean.
+    pub kind: RegionKind,
+    /// Bytes of data.
+    pub size: u64,
+    /// Snapshot slots (checkpoint regions).
+    pub slots: u32,
+    /// Largest snapshot in bytes (checkpoint regions).
+    pub max_snapshot: u64,
+    /// Generation of ownership.
+    pub generation: u64,
+    /// Advertised address or label of the owner; empty when closed.
+    pub owner: String,
+    /// When it was created, in milliseconds since 1970.
+    pub created_unix_ms: u64,
+    /// Its virtual ranges: offset and length in bytes.
+    pub mappings: Vec<(u64, u64)>,
+    /// Who may use it: identity, and whether for writing.
+    pub access: Vec<(String, bool)>,
+}
+
+impl From<outlive_layout::MetadataPage> for RegionMetadata {
+    fn from(page: outlive_layout::MetadataPage) -> Self {
+        Self {
+            name: page.name,
+            id: RegionId(page.region.0),
+            kind: RegionKind::from_layout(page.kind),
+            size: page.size,
+            slots: page.slots,
+            max_snapshot: page.max_snapshot,
+            generation: page.generation,
+            owner: page.owner,
+            created_unix_ms: page.created_ms,
+            mappings: page.ranges,
+            access: page
+                .access
+                .into_iter()
+                .map(|entry| (entry.identity, entry.writable))
+                .collect(),
+        }
+    }
+}
+
 /// Everything that the manager knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -204,4 +254,178 @@ pub struct SwitchoverView {
     pub new_primary: String,
     /// From the request to the new primary's report.
     pub took: Duration,
+}
+
+/// Ids are 16 bytes; anything else on the wire becomes zeroes, which name nothing.
+pub(crate) fn region_id(bytes: &[u8]) -> RegionId {
+    RegionId(bytes.try_into().unwrap_or_default())
+}
+
+impl From<v1::Region> for RegionView {
+    fn from(region: v1::Region) -> Self {
+        Self {
+            kind: RegionKind::from_proto(region.kind()),
+            id: region_id(&region.id),
+            name: region.name,
+            size: region.size,
+            slots: region.slots,
+            max_snapshot: region.max_snapshot,
+            generation: region.generation,
+            owner: region.owner,
+            owner_alive: region.owner_alive,
+            extents: region.extents,
+            readers: region.readers,
+            created_unix_ms: region.created_unix_ms,
+        }
+    }
+}
+
+impl From<v1::AddressContextResponse> for AddressContext {
+    fn from(answer: v1::AddressContextResponse) -> Self {
+        let connected = |it: v1::ConnectionInfo| Connected {
+            connection: it.connection,
+            peer: it.peer,
+            identity: it.identity,
+            writable: it.writable,
+            generation: it.generation,
+        };
+        Self {
+            region: answer.region.unwrap_or_default().into(),
+            mappings: answer
+                .mappings
+                .iter()
+                .map(|mapping| (mapping.offset, mapping.len))
+                .collect(),
+            connections: answer.connections.into_iter().map(connected).collect(),
+        }
+    }
+}
+
+impl From<v1::StatusResponse> for StatusView {
+    fn from(answer: v1::StatusResponse) -> Self {
+        Self {
+            units: answer.units.into_iter().map(UnitView::from).collect(),
+            regions: answer.regions.into_iter().map(RegionView::from).collect(),
+            pairs: answer.pairs.into_iter().map(PairView::from).collect(),
+            manager_generation: answer.manager_generation,
+        }
+    }
+}
+
+impl From<v1::UnitStatus> for UnitView {
+    fn from(unit: v1::UnitStatus) -> Self {
+        Self {
+            strongest: Level::from_proto(unit.strongest()),
+            id: unit.id,
+            data_address: unit.data_address,
+            incarnation: unit.incarnation,
+            media_bytes: unit.media_bytes,
+            free_bytes: unit.free_bytes,
+            media: unit.media,
+            connections: unit.connections,
+            bytes_written: unit.bytes_written,
+            bytes_read: unit.bytes_read,
+            writes: unit.writes,
+            reads: unit.reads,
+            persists: unit.persists,
+            flushes: unit.flushes,
+            refusals: unit.refusals,
+            poisoned: unit.poisoned,
+        }
+    }
+}
+
+impl From<v1::PairStatus> for PairView {
+    fn from(pair: v1::PairStatus) -> Self {
+        Self {
+            name: pair.name,
+            members: pair.members.into_iter().map(MemberView::from).collect(),
+            last_takeover: pair.last_takeover.map(TakeoverView::from),
+        }
+    }
+}
+
+impl From<v1::MemberStatus> for MemberView {
+    fn from(member: v1::MemberStatus) -> Self {
+        Self {
+            role: Role::from_proto(member.role()),
+            id: member.id,
+            address: member.address,
+            generation: member.generation,
+            sequence: member.sequence,
+            silent: Duration::from_millis(member.silent_ms),
+            process_id: member.process_id,
+        }
+    }
+}
+
+impl From<v1::Takeover> for TakeoverView {
+    fn from(takeover: v1::Takeover) -> Self {
+        Self {
+            fenced_generation: takeover.fenced_generation,
+            generation: takeover.generation,
+            last_sequence: takeover.last_sequence,
+            unread_sets: takeover.unread_sets,
+            unread_bytes: takeover.unread_bytes,
+            torn_sets: takeover.torn_sets,
+            detect_us: takeover.detect_us,
+            fence_us: takeover.fence_us,
+            read_us: takeover.read_us,
+            resume_us: takeover.resume_us,
+            total_us: takeover.total_us,
+            unix_ms: takeover.unix_ms,
+            member: takeover.member,
+        }
+    }
+}
+
+impl From<&MemberReport> for v1::ReportMemberRequest {
+    fn from(report: &MemberReport) -> Self {
+        let takeover = report.takeover.clone().map(|takeover| v1::Takeover {
+            fenced_generation: takeover.fenced_generation,
+            generation: takeover.generation,
+            last_sequence: takeover.last_sequence,
+            unread_sets: takeover.unread_sets,
+            unread_bytes: takeover.unread_bytes,
+            torn_sets: takeover.torn_sets,
+            detect_us: takeover.detect_us,
+            fence_us: takeover.fence_us,
+            read_us: takeover.read_us,
+            resume_us: takeover.resume_us,
+            total_us: takeover.total_us,
+            unix_ms: takeover.unix_ms,
+            member: takeover.member,
+        });
+        Self {
+            pair: report.pair.clone(),
+            member: Some(v1::MemberStatus {
+                id: report.id.clone(),
+                address: report.address.clone(),
+                role: report.role.to_proto().into(),
+                generation: report.generation,
+                sequence: report.sequence,
+                silent_ms: 0,
+                process_id: std::process::id().into(),
+            }),
+            takeover,
+            leaving: report.leaving,
+            wait_ms: 0,
+        }
+    }
+}
+
+impl Role {
+    fn from_proto(role: v1::Role) -> Self {
+        match role {
+            v1::Role::Primary => Self::Primary,
+            v1::Role::Backup | v1::Role::Unspecified => Self::Backup,
+        }
+    }
+
+    fn to_proto(self) -> v1::Role {
+        match self {
+            Self::Primary => v1::Role::Primary,
+            Self::Backup => v1::Role::Backup,
+        }
+    }
 }

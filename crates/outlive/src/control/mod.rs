@@ -1,1 +1,148 @@
-//! Calls to the manager.
+//! Calls to the manager, made from any thread.
+//!
+//! gRPC runs on a small runtime of the session's own, so that a call may be made inside or outside
+//! async code: the caller's thread only waits for the answer on a channel.
+
+mod retry;
+mod watch;
+
+pub(crate) use retry::{Answer, Backoff};
+pub(crate) use watch::{Watch, Watched};
+
+use std::future::Future;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use outlive_proto::v1::manager_client::ManagerClient;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use crate::{Context, Error, Result};
+
+/// How long making the connection may take before it counts as unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one attempt of a call may take: a fence may wait for a slow flush of the unit's.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often an idle connection is probed, so that a silent manager host is noticed by the watch streams.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// Longest answer taken: a list of 100,000 regions.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+pub(crate) type Client = ManagerClient<InterceptedService<Channel, Bearer>>;
+
+/// The manager of one context.
+pub(crate) struct Control {
+    /// Taken only when dropped.
+    runtime: Option<Runtime>,
+    client: Client,
+    address: String,
+}
+
+/// Adds the token to every call.
+#[derive(Clone)]
+pub(crate) struct Bearer(MetadataValue<Ascii>);
+
+impl tonic::service::Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+impl Control {
+    pub(crate) fn new(context: &Context) -> Result<Self> {
+        let invalid = |reason: String| Error::Invalid { reason };
+        let mut token: MetadataValue<Ascii> = format!("Bearer {}", context.token)
+            .parse()
+            .map_err(|_| invalid("the context's token has characters that a header cannot carry".into()))?;
+        token.set_sensitive(true);
+        let endpoint = Endpoint::from_shared(format!("http://{}", context.control))
+            .map_err(|error| invalid(format!("control address {}: {error}", context.control)))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("outlive-control")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Limit {
+                reason: format!("cannot start the control thread: {error}"),
+            })?;
+        let channel = {
+            let _inside = runtime.enter();
+            endpoint.connect_lazy()
+        };
+        let client = ManagerClient::with_interceptor(channel, Bearer(token))
+            .max_decoding_message_size(MAX_ANSWER_BYTES);
+        Ok(Self {
+            runtime: Some(runtime),
+            client,
+            address: context.control.clone(),
+        })
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Calls the manager, again and again within `retry_for` while it or its unit cannot be reached.
+    /// `region` is for the error's text.
+    pub(crate) fn call<T, F, Fut>(&self, region: &str, retry_for: Duration, call: F) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Fn(Client) -> Fut + Send + 'static,
+        Fut: Future<Output = std::result::Result<Response<T>, Status>> + Send,
+    {
+        self.call_within(region, retry_for, ATTEMPT_TIMEOUT, call)
+    }
+
+    /// As [`call`](Self::call), with another bound on one attempt.
+    pub(crate) fn call_within<T, F, Fut>(
+        &self,
+        region: &str,
+        retry_for: Duration,
+        attempt_timeout: Duration,
+        call: F,
+    ) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Fn(Client) -> Fut + Send + 'static,
+        Fut: Future<Output = std::result::Result<Response<T>, Status>> + Send,
+    {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let (client, address, region) = (self.client.clone(), self.address.clone(), region.to_owned());
+        self.handle().spawn(async move {
+            let result = retry::within(client, &address, &region, retry_for, attempt_timeout, call).await;
+            // The caller waits for it; it can only be gone with its whole process.
+            let _ = answer.send(result);
+        });
+        let gone = || Answer {
+            result: Err(Error::Closed),
+            ambiguous: true,
+        };
+        answered.recv().unwrap_or_else(|_| gone())
+    }
+
+    pub(crate) fn watch(&self, region: &str) -> Watch {
+        Watch::start(self.handle(), self.client.clone(), region)
+    }
+
+    fn handle(&self) -> &Handle {
+        self.runtime.as_ref().expect("taken only when dropped").handle()
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Dropping a runtime waits for its threads, which panics inside async code; this does not.
+            runtime.shutdown_background();
+        }
+    }
+}

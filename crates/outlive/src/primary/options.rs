@@ -15,6 +15,8 @@ pub struct OpenOptions {
     pub level: Option<Level>,
     /// How often the heartbeat word is written. Zero: never.
     pub heartbeat: Duration,
+    /// Go on past corruption: what is lost is named in the log, and for a takeover in its certificate.
+    pub accept_loss: bool,
     /// For how long a lost unit is tried before the primary ends with `Unreachable`. `None`: the session's.
     pub retry_for: Option<Duration>,
 }
@@ -28,6 +30,7 @@ impl Default for OpenOptions {
             owner: String::new(),
             level: None,
             heartbeat: Duration::from_millis(100),
+            accept_loss: false,
             retry_for: None,
         }
     }

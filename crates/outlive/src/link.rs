@@ -1,0 +1,310 @@
+//! One data connection to a region: an endpoint, and the access it was granted.
+
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outlive_fabric::tcp::{self, ConnectOptions};
+use outlive_fabric::{
+    AccessInfo, Completion, Endpoint, ExposedPart, FabricError, Outcome, PersistMethod, Refusal, TicketId,
+};
+use outlive_layout::{MetadataPage, ReadError, Source};
+use outlive_proto::v1;
+
+use crate::control::Backoff;
+use crate::{Error, RegionView, Result};
+
+/// Reads and writes of a link are split into operations of at most this: large enough that a split
+/// costs nothing measurable, small enough that heartbeats and journal sets get in between.
+pub(crate) const CHUNK_BYTES: u32 = 1 << 20;
+/// Operations of one large read or write that are in flight at a time: they cover the round trip, and
+/// bound what is buffered.
+const CHUNKS_IN_FLIGHT: usize = 8;
+/// How long a synchronous operation waits for its completion before the connection counts as lost. The
+/// endpoint itself gives up earlier when nothing at all arrives.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why an operation on a link failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// The connection is lost; another one may work.
+    #[error("the connection to the unit is lost")]
+    Lost(#[source] FabricError),
+    /// The target refused, or the connection was stopped for good.
+    #[error("the unit refused")]
+    Refused(#[source] Refusal),
+}
+
+impl From<FabricError> for LinkError {
+    /// A fence is final. Any other stop (the unit ends, a limit) may be over at the next attempt.
+    fn from(error: FabricError) -> Self {
+        match error {
+            FabricError::Refused(refusal) => Self::Refused(refusal),
+            FabricError::Stopped(refusal @ (Refusal::Fenced { .. } | Refusal::Media(_))) => {
+                Self::Refused(refusal)
+            }
+            error => Self::Lost(error),
+        }
+    }
+}
+
+/// A connection bound to one region.
+pub(crate) struct Link {
+    pub(crate) endpoint: Box<dyn Endpoint>,
+    /// A second descriptor of the connection, so that it can be waited for without the lock that guards the endpoint.
+    readiness: Option<Arc<OwnedFd>>,
+    pub(crate) data: AccessInfo,
+    metadata: Option<AccessInfo>,
+    /// Where the unit is, for errors.
+    pub(crate) address: String,
+    pub(crate) region: RegionView,
+    pub(crate) incarnation: u64,
+    /// How the unit persists, where it can.
+    pub(crate) persist: Option<PersistMethod>,
+}
+
+/// A link, and what the manager said when it granted it.
+pub(crate) struct Granted {
+    pub(crate) link: Link,
+    pub(crate) fenced_generation: u64,
+    pub(crate) fence: Duration,
+}
+
+/// Asks for a grant with `open` and connects with it; asks again, within `retry_for`, while the unit
+/// cannot be reached: a ticket is for one attempt only.
+pub(crate) fn connect(
+    name: &str,
+    retry_for: Duration,
+    mut open: impl FnMut(Duration) -> Result<v1::Opened>,
+) -> Result<Granted> {
+    let mut backoff = Backoff::new(retry_for);
+    loop {
+        let opened = open(retry_for.saturating_sub(backoff.tried()))?;
+        let address = opened.data_address.clone();
+        let failure = match Link::new(name, opened) {
+            Ok(granted) => return Ok(granted),
+            Err(failure) => failure,
+        };
+        // A ticket can expire on a slow machine; a new one is asked for.
+        let reason = match failure {
+            LinkError::Refused(refusal) if refusal != Refusal::Ticket => {
+                return Err(Error::from_refusal(&refusal, name));
+            }
+            LinkError::Refused(refusal) => refusal.to_string(),
+            LinkError::Lost(error) => describe(&error),
+        };
+        let Some(pause) = backoff.next() else {
+            return Err(Error::Unreachable {
+                what: "the unit",
+                address,
+                tried: backoff.tried(),
+                reason,
+            });
+        };
+        std::thread::sleep(pause);
+    }
+}
+
+impl Link {
+    fn new(name: &str, opened: v1::Opened) -> std::result::Result<Granted, LinkError> {
+        let broken = |what: &str| LinkError::Refused(Refusal::Protocol(what.to_owned()));
+        let ticket = opened
+            .ticket_id
+            .as_slice()
+            .try_into()
+            .map_err(|_| broken("a ticket of another length"))?;
+        let endpoint = tcp::connect(&opened.data_address, TicketId(ticket), &ConnectOptions::default())
+            .map_err(LinkError::from)?;
+        let session = endpoint.session().clone();
+        let part = |part| session.access.iter().find(|access| access.part == part).cloned();
+        let data = part(ExposedPart::Data).ok_or_else(|| broken("no access to the region's data"))?;
+        let mut region = RegionView::from(opened.region.unwrap_or_default());
+        if region.name.is_empty() {
+            name.clone_into(&mut region.name);
+        }
+        let readiness = endpoint
+            .readiness()
+            .and_then(|fd| fd.try_clone_to_owned().ok())
+            .map(Arc::new);
+        let link = Self {
+            endpoint: Box::new(endpoint),
+            readiness,
+            address: opened.data_address,
+            metadata: part(ExposedPart::Metadata),
+            data,
+            region,
+            incarnation: session.incarnation,
+            persist: session.persist,
+        };
+        Ok(Granted {
+            link,
+            fenced_generation: opened.fenced_generation,
+            fence: Duration::from_micros(opened.fence_us),
+        })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.data.len
+    }
+
+    /// The region, as the layout names it.
+    pub(crate) fn layout_id(&self) -> outlive_layout::RegionId {
+        outlive_layout::RegionId(self.data.region.0)
+    }
+
+    /// Becomes readable when there is something to poll for.
+    pub(crate) fn readiness(&self) -> Option<Arc<OwnedFd>> {
+        self.readiness.clone()
+    }
+
+    /// The failure as this crate's error. A lost connection becomes `Unreachable`, tried once.
+    pub(crate) fn error(&self, error: LinkError) -> Error {
+        match error {
+            LinkError::Lost(error) => Error::Unreachable {
+                what: "the unit",
+                address: self.address.clone(),
+                tried: Duration::ZERO,
+                reason: describe(&error),
+            },
+            LinkError::Refused(refusal) => Error::from_refusal(&refusal, &self.region.name),
+        }
+    }
+
+    /// As [`error`](Self::error), for what a layout reader says.
+    pub(crate) fn read_error(&self, error: ReadError<LinkError>) -> Error {
+        match error {
+            ReadError::Source { source, .. } => self.error(source),
+            error => Error::from_read(error, &self.region.name),
+        }
+    }
+
+    /// Largest operation to post.
+    pub(crate) fn chunk_bytes(&self) -> u32 {
+        CHUNK_BYTES.min(self.endpoint.max_op_bytes())
+    }
+
+    /// Reads `into.len()` bytes at `offset` of the region's data, in pipelined chunks.
+    pub(crate) fn read(&mut self, offset: u64, into: &mut [u8]) -> std::result::Result<(), LinkError> {
+        let key = self.data.key;
+        let chunk = self.chunk_bytes() as usize;
+        let mut posted = 0;
+        let mut done = 0;
+        while done < into.len() {
+            while posted < into.len() && self.endpoint.outstanding() < CHUNKS_IN_FLIGHT {
+                let len = chunk.min(into.len() - posted);
+                self.endpoint
+                    .post_read(key, offset + posted as u64, as_u32(len))?;
+                posted += len;
+            }
+            for completion in self.next_completions()? {
+                let bytes = expect_read(completion)?;
+                let Some(place) = into.get_mut(done..done + bytes.len()) else {
+                    return Err(LinkError::Lost(FabricError::Protocol(
+                        "a read longer than asked for".into(),
+                    )));
+                };
+                place.copy_from_slice(&bytes);
+                done += bytes.len();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the region's metadata page.
+    pub(crate) fn read_metadata(&mut self) -> std::result::Result<MetadataPage, LinkError> {
+        let missing = || LinkError::Refused(Refusal::Protocol("no access to the metadata page".into()));
+        let access = self.metadata.clone().ok_or_else(missing)?;
+        self.endpoint
+            .post_read(access.key, 0, u32::try_from(access.len).unwrap_or(u32::MAX))?;
+        let mut page = Vec::new();
+        while self.endpoint.outstanding() > 0 {
+            for completion in self.next_completions()? {
+                page = expect_read(completion)?;
+            }
+        }
+        MetadataPage::decode(&page)
+            .map_err(|error| LinkError::Refused(Refusal::Protocol(format!("the metadata page: {error}"))))
+    }
+
+    /// Writes `bytes` at `offset` of the region's data and waits until they are placed.
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> std::result::Result<(), LinkError> {
+        let key = self.data.key;
+        let mut at = offset;
+        let mut refused = None;
+        for chunk in bytes.chunks(self.chunk_bytes() as usize) {
+            while self.endpoint.outstanding() >= CHUNKS_IN_FLIGHT {
+                note_refusal(self.next_completions()?, &mut refused);
+            }
+            self.endpoint.post_write(key, at, &[IoSlice::new(chunk)])?;
+            at += chunk.len() as u64;
+        }
+        self.drain(refused)
+    }
+
+    /// Makes everything written before on this link persistent.
+    pub(crate) fn persist(&mut self) -> std::result::Result<(), LinkError> {
+        self.endpoint.post_persist(self.data.key, 0, self.data.len)?;
+        self.drain(None)
+    }
+
+    fn drain(&mut self, mut refused: Option<Refusal>) -> std::result::Result<(), LinkError> {
+        while self.endpoint.outstanding() > 0 {
+            note_refusal(self.next_completions()?, &mut refused);
+        }
+        refused.map_or(Ok(()), |refusal| Err(LinkError::Refused(refusal)))
+    }
+
+    /// Waits for at least one completion.
+    fn next_completions(&mut self) -> std::result::Result<Vec<Completion>, LinkError> {
+        let deadline = Instant::now() + OPERATION_TIMEOUT;
+        let mut completions = Vec::new();
+        while completions.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let ms = u64::try_from(OPERATION_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+                return Err(LinkError::Lost(FabricError::TimedOut { ms }));
+            }
+            self.endpoint.wait(&mut completions, left)?;
+        }
+        Ok(completions)
+    }
+}
+
+impl Source for Link {
+    type Error = LinkError;
+
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> std::result::Result<(), LinkError> {
+        self.read(offset, into)
+    }
+}
+
+fn note_refusal(completions: Vec<Completion>, refused: &mut Option<Refusal>) {
+    for completion in completions {
+        if let Err(refusal) = completion.result {
+            refused.get_or_insert(refusal);
+        }
+    }
+}
+
+fn expect_read(completion: Completion) -> std::result::Result<Vec<u8>, LinkError> {
+    match completion.result {
+        Ok(Outcome::Read(bytes)) => Ok(bytes),
+        Ok(_) => Err(LinkError::Lost(FabricError::Protocol(
+            "another completion than a read's".into(),
+        ))),
+        Err(refusal) => Err(LinkError::Refused(refusal)),
+    }
+}
+
+/// The error with its cause, in one line.
+pub(crate) fn describe(error: &FabricError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn as_u32(len: usize) -> u32 {
+    u32::try_from(len).expect("a chunk is at most a MiB")
+}
