@@ -18,13 +18,13 @@ mod zrange;
 mod zsets;
 
 /// A command's arguments, without its name.
-pub type Args<'a> = &'a [&'a [u8]];
+pub(crate) type Args<'a> = &'a [&'a [u8]];
 /// What a handler returns.
-pub type Outcome = Result<Reply, CommandError>;
+pub(crate) type Outcome = Result<Reply, CommandError>;
 
 /// What a command does with the state.
 #[derive(Clone, Copy)]
-pub enum Handler {
+pub(crate) enum Handler {
     /// Reads; is not journalled.
     Read(fn(View<'_>, Args<'_>) -> Outcome),
     /// May change the state; deterministic in state, arguments and the store's time.
@@ -33,7 +33,7 @@ pub enum Handler {
 
 /// A command.
 #[derive(Clone, Copy)]
-pub struct Command {
+pub(crate) struct Command {
     /// In lower case.
     pub name: &'static str,
     /// Arguments with the name: exactly so many, or at least so many where negative (Redis's convention).
@@ -80,7 +80,7 @@ const fn write(
 
 impl Command {
     /// Finds a command; capitals do not matter.
-    pub fn find(name: &[u8]) -> Option<&'static Self> {
+    pub(crate) fn find(name: &[u8]) -> Option<&'static Self> {
         static TABLE: LazyLock<HashMap<&'static [u8], &'static Command>> = LazyLock::new(|| {
             Command::all()
                 .map(|command| (command.name.as_bytes(), command))
@@ -95,7 +95,7 @@ impl Command {
     }
 
     /// Every data command.
-    pub fn all() -> impl Iterator<Item = &'static Self> {
+    pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
         [
             keys::COMMANDS,
             strings::COMMANDS,
@@ -113,7 +113,7 @@ impl Command {
     ///
     /// # Errors
     /// [`CommandError::Unknown`], [`CommandError::Arity`], [`CommandError::NotACommand`] without words.
-    pub fn resolve(words: &[&[u8]]) -> Result<&'static Self, CommandError> {
+    pub(crate) fn resolve(words: &[&[u8]]) -> Result<&'static Self, CommandError> {
         let (name, args) = words.split_first().ok_or(CommandError::NotACommand)?;
         let command = Self::find(name).ok_or_else(|| unknown(name, args))?;
         check_arity(command.name, command.arity, words.len())?;
@@ -125,7 +125,7 @@ impl Command {
 ///
 /// # Errors
 /// [`CommandError::Arity`].
-pub fn check_arity(name: &str, arity: i8, words: usize) -> Result<(), CommandError> {
+pub(crate) fn check_arity(name: &str, arity: i8, words: usize) -> Result<(), CommandError> {
     let limit = usize::from(arity.unsigned_abs());
     if (arity >= 0 && words != limit) || words < limit {
         return Err(CommandError::Arity(name.to_owned()));
@@ -134,7 +134,7 @@ pub fn check_arity(name: &str, arity: i8, words: usize) -> Result<(), CommandErr
 }
 
 /// As Redis puts it, cut at 128 bytes.
-pub fn unknown(name: &[u8], args: &[&[u8]]) -> CommandError {
+pub(crate) fn unknown(name: &[u8], args: &[&[u8]]) -> CommandError {
     let cut =
         |bytes: &[u8], limit: usize| String::from_utf8_lossy(&bytes[..bytes.len().min(limit)]).into_owned();
     let mut shown = String::new();

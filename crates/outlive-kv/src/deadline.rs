@@ -5,7 +5,7 @@ use crate::number;
 
 /// What a client's number means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timeout {
+pub(crate) enum Timeout {
     /// `EX`: so many seconds from now.
     Seconds,
     /// `PX`: so many milliseconds from now.
@@ -18,7 +18,7 @@ pub enum Timeout {
 
 impl Timeout {
     /// The option of `SET` and `GETEX` with this name.
-    pub fn option(word: &[u8]) -> Option<Self> {
+    pub(crate) fn option(word: &[u8]) -> Option<Self> {
         [
             ("EX", Self::Seconds),
             ("PX", Self::Millis),
@@ -35,7 +35,12 @@ impl Timeout {
     /// # Errors
     /// [`CommandError::NotAnInteger`], or [`CommandError::ExpireTime`] with the command's name where no
     /// 64-bit number holds it.
-    pub fn moment_ms(self, text: &[u8], now_ms: u64, command: &'static str) -> Result<i64, CommandError> {
+    pub(crate) fn moment_ms(
+        self,
+        text: &[u8],
+        now_ms: u64,
+        command: &'static str,
+    ) -> Result<i64, CommandError> {
         let given = number::integer(text)?;
         let unit = match self {
             Self::Seconds | Self::AtSeconds => 1000,
@@ -55,7 +60,12 @@ impl Timeout {
     ///
     /// # Errors
     /// As [`Self::moment_ms`].
-    pub fn deadline_ms(self, text: &[u8], now_ms: u64, command: &'static str) -> Result<u64, CommandError> {
+    pub(crate) fn deadline_ms(
+        self,
+        text: &[u8],
+        now_ms: u64,
+        command: &'static str,
+    ) -> Result<u64, CommandError> {
         if number::integer(text)? <= 0 {
             return Err(CommandError::ExpireTime(command));
         }

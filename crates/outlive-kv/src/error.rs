@@ -98,4 +98,42 @@ pub enum CommandError {
     /// A string would grow beyond what one snapshot or request may hold.
     #[error("ERR string exceeds maximum allowed size (512MB)")]
     TooLong,
+    /// `AUTH`, where nobody is asked who they are.
+    #[error(
+        "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
+    )]
+    NoPassword,
+    /// A database other than 0.
+    #[error("ERR DB index is out of range")]
+    DatabaseIndex,
+    /// `HELLO 3`: only RESP2 is spoken.
+    #[error("NOPROTO unsupported protocol version")]
+    NoProtocol,
+    /// `HELLO` with something else than a number.
+    #[error("ERR Protocol version is not an integer or out of range")]
+    ProtocolVersion,
+    /// An option that `HELLO` does not have.
+    #[error("ERR Syntax error in HELLO option '{0}'")]
+    HelloOption(String),
+    /// `CONFIG SET` of anything: there is nothing to configure at run time.
+    #[error("ERR Unknown option or number of arguments for CONFIG SET - '{0}'")]
+    ConfigSet(String),
+    /// A name with spaces or line breaks.
+    #[error("ERR Client names cannot contain spaces, newlines or special characters.")]
+    ClientName,
+    /// A library's name with spaces or line breaks.
+    #[error("ERR {0} cannot contain spaces, newlines or special characters.")]
+    ClientAttribute(String),
+    /// `CLIENT SETINFO` of something else.
+    #[error("ERR Unrecognized option '{0}'")]
+    UnknownClientAttribute(String),
+    /// A Sentinel command naming another pair.
+    #[error("ERR No such master with that name")]
+    NoSuchMaster,
+    /// `OUTLIVE SESSION` with something that is no id.
+    #[error("ERR invalid session id: 32 hexadecimal digits are expected")]
+    SessionId,
+    /// A numbered request on a connection without session.
+    #[error("ERR no session: send OUTLIVE SESSION first")]
+    NoSession,
 }

@@ -1,7 +1,7 @@
 //! Redis's glob patterns: `*`, `?`, `[a-c]`, `[^a]`, `\x`.
 
 /// Whether `text` matches `pattern`. Takes at most `pattern × text` steps, whatever the pattern.
-pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on after a mismatch: behind the last star, one byte further in the text.
     let mut retry: Option<(usize, usize)> = None;

@@ -1,12 +1,14 @@
 //! A key-value service that speaks the Redis protocol and outlives its process.
 
-pub mod commands;
+pub mod client;
+mod commands;
 mod deadline;
 mod error;
 mod glob;
 mod number;
 mod reply;
 pub mod request;
+pub mod server;
 mod service;
 mod store;
 mod value;
@@ -14,4 +16,5 @@ mod zset;
 
 pub use error::CommandError;
 pub use reply::Reply;
+pub use server::{KvOptions, ServeError, Server, serve};
 pub use service::Kv;

@@ -6,7 +6,7 @@ use crate::error::CommandError;
 ///
 /// # Errors
 /// [`CommandError::NotAnInteger`].
-pub fn integer(text: &[u8]) -> Result<i64, CommandError> {
+pub(crate) fn integer(text: &[u8]) -> Result<i64, CommandError> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let strict = match digits {
         b"0" => text == b"0",
@@ -24,7 +24,7 @@ pub fn integer(text: &[u8]) -> Result<i64, CommandError> {
 ///
 /// # Errors
 /// [`CommandError::NotPositive`], also where it is no integer at all (as Redis).
-pub fn count(text: &[u8]) -> Result<usize, CommandError> {
+pub(crate) fn count(text: &[u8]) -> Result<usize, CommandError> {
     integer(text)
         .ok()
         .and_then(|n| usize::try_from(n).ok())
@@ -35,7 +35,7 @@ pub fn count(text: &[u8]) -> Result<usize, CommandError> {
 ///
 /// # Errors
 /// [`CommandError::NotAFloat`].
-pub fn float(text: &[u8]) -> Result<f64, CommandError> {
+pub(crate) fn float(text: &[u8]) -> Result<f64, CommandError> {
     let text = std::str::from_utf8(text).map_err(|_| CommandError::NotAFloat)?;
     let value: f64 = text.parse().map_err(|_| CommandError::NotAFloat)?;
     let written_infinite = text.contains(['n', 'N']);
@@ -49,7 +49,7 @@ pub fn float(text: &[u8]) -> Result<f64, CommandError> {
 
 /// Writes a float with the fewest digits that read back as the same number, in Redis 7.2's notation
 /// (`3`, `0.1`, `1e+20`, `inf`).
-pub fn float_text(value: f64) -> String {
+pub(crate) fn float_text(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.into();
     }
@@ -76,7 +76,7 @@ pub fn float_text(value: f64) -> String {
 
 /// Index range `start..=stop` of a sequence of `len`, negative ones from its end, as half-open positions.
 /// Empty ranges come out as `0..0`.
-pub fn index_range(start: i64, stop: i64, len: usize) -> std::ops::Range<usize> {
+pub(crate) fn index_range(start: i64, stop: i64, len: usize) -> std::ops::Range<usize> {
     let signed_len = i64::try_from(len).unwrap_or(i64::MAX);
     let from_end = |index: i64| {
         if index < 0 {

@@ -15,11 +15,11 @@ use crate::value::{Kind, Value};
 
 /// How many expired keys one request removes at most, besides the one that it names: enough to keep
 /// up when every request sets a time-out, little enough not to be felt in its latency.
-pub const REAP_PER_REQUEST: usize = 20;
+pub(crate) const REAP_PER_REQUEST: usize = 20;
 
 /// The whole state.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Store {
+pub(crate) struct Store {
     /// In order of insertion; a removed key's place is taken by the last one (see [`View::scan`]).
     keys: IndexMap<Bytes, Entry>,
     /// (deadline, key) of every key that has a deadline.
@@ -29,7 +29,7 @@ pub struct Store {
 
 /// A key's value and deadline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// What it holds.
     pub value: Value,
     /// Unix milliseconds from which on it is expired.
@@ -38,14 +38,14 @@ pub struct Entry {
 
 /// The state as it looks at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub(crate) struct View<'a> {
     store: &'a Store,
     now_ms: u64,
 }
 
 impl Store {
     /// Moves the store's time on (never back) and removes a bounded number of expired keys.
-    pub fn advance(&mut self, now_ms: u64) {
+    pub(crate) fn advance(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         for _ in 0..REAP_PER_REQUEST {
             match self.deadlines.first() {
@@ -59,17 +59,17 @@ impl Store {
     }
 
     /// The time of the request that is being applied, in Unix milliseconds.
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.now_ms
     }
 
     /// What can be read now.
-    pub fn view(&self) -> View<'_> {
+    pub(crate) fn view(&self) -> View<'_> {
         self.view_at(self.now_ms)
     }
 
     /// What can be read at a moment (or at the store's own time, where that is later).
-    pub fn view_at(&self, now_ms: u64) -> View<'_> {
+    pub(crate) fn view_at(&self, now_ms: u64) -> View<'_> {
         View {
             store: self,
             now_ms: now_ms.max(self.now_ms),
@@ -80,7 +80,7 @@ impl Store {
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
-    pub fn change<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CommandError> {
+    pub(crate) fn change<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CommandError> {
         self.drop_if_expired(key);
         match self.keys.get_mut(key) {
             Some(entry) => T::of_mut(&mut entry.value)
@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
-    pub fn change_or_make<T: Kind>(&mut self, key: &[u8]) -> Result<&mut T, CommandError> {
+    pub(crate) fn change_or_make<T: Kind>(&mut self, key: &[u8]) -> Result<&mut T, CommandError> {
         self.drop_if_expired(key);
         let entry = self
             .keys
@@ -108,7 +108,7 @@ impl Store {
     }
 
     /// Sets a key, whatever it held; its deadline becomes this one. An overwritten key keeps its place.
-    pub fn put(&mut self, key: &[u8], entry: Entry) {
+    pub(crate) fn put(&mut self, key: &[u8], entry: Entry) {
         let key = Bytes::copy_from_slice(key);
         let deadline_ms = entry.deadline_ms;
         let old = self.keys.insert(key.clone(), entry);
@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Removes a key and returns what it held, unless it had expired.
-    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let (key, entry) = self.keys.swap_remove_entry(key)?;
         if let Some(deadline_ms) = entry.deadline_ms {
             self.deadlines.remove(&(deadline_ms, key));
@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// Removes the key if what it holds has become empty.
-    pub fn remove_if_empty(&mut self, key: &[u8]) {
+    pub(crate) fn remove_if_empty(&mut self, key: &[u8]) {
         if self
             .keys
             .get(key)
@@ -144,7 +144,7 @@ impl Store {
     }
 
     /// Gives an existing key a deadline, or takes it away. One that has passed removes the key.
-    pub fn set_deadline(&mut self, key: &[u8], deadline_ms: Option<u64>) {
+    pub(crate) fn set_deadline(&mut self, key: &[u8], deadline_ms: Option<u64>) {
         let Some((index, key, entry)) = self.keys.get_full_mut(key) else {
             return;
         };
@@ -163,7 +163,7 @@ impl Store {
     }
 
     /// Removes every key.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.keys.clear();
         self.deadlines.clear();
     }
@@ -178,7 +178,7 @@ impl Store {
 
 impl Entry {
     /// A value without deadline.
-    pub fn lasting(value: impl Kind) -> Self {
+    pub(crate) fn lasting(value: impl Kind) -> Self {
         Self {
             value: value.into_value(),
             deadline_ms: None,
@@ -192,12 +192,12 @@ impl Entry {
 
 impl<'a> View<'a> {
     /// The moment, in Unix milliseconds.
-    pub fn now_ms(self) -> u64 {
+    pub(crate) fn now_ms(self) -> u64 {
         self.now_ms
     }
 
     /// A key that exists and has not expired.
-    pub fn entry(self, key: &[u8]) -> Option<&'a Entry> {
+    pub(crate) fn entry(self, key: &[u8]) -> Option<&'a Entry> {
         self.store
             .keys
             .get(key)
@@ -208,7 +208,7 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
-    pub fn read<T: Kind>(self, key: &[u8]) -> Result<Option<&'a T>, CommandError> {
+    pub(crate) fn read<T: Kind>(self, key: &[u8]) -> Result<Option<&'a T>, CommandError> {
         match self.entry(key) {
             Some(entry) => T::of(&entry.value).map(Some).ok_or(CommandError::WrongType),
             None => Ok(None),
@@ -216,17 +216,17 @@ impl<'a> View<'a> {
     }
 
     /// How many keys exist.
-    pub fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.store.keys.len() - self.expired().count()
     }
 
     /// How many keys have a deadline that is still to come.
-    pub fn len_with_deadline(self) -> usize {
+    pub(crate) fn len_with_deadline(self) -> usize {
         self.store.deadlines.len() - self.expired().count()
     }
 
     /// Every key and what it holds.
-    pub fn iter(self) -> impl Iterator<Item = (&'a Bytes, &'a Entry)> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = (&'a Bytes, &'a Entry)> {
         self.store
             .keys
             .iter()
@@ -240,7 +240,7 @@ impl<'a> View<'a> {
     /// the first. Keys are added at the end and a removed one's place is taken by the last, so a key
     /// that is not visited yet only ever moves to a lower place: one that exists for the whole
     /// iteration is always returned, though some may be returned twice.
-    pub fn scan(self, cursor: usize, count: usize) -> (Vec<(&'a Bytes, &'a Entry)>, usize) {
+    pub(crate) fn scan(self, cursor: usize, count: usize) -> (Vec<(&'a Bytes, &'a Entry)>, usize) {
         let keys = &self.store.keys;
         let end = if cursor == 0 {
             keys.len()

@@ -13,17 +13,17 @@ use serde::{Deserialize, Serialize};
 use crate::zset::ZSet;
 
 /// A string; `APPEND` grows it in place.
-pub type Text = BytesMut;
+pub(crate) type Text = BytesMut;
 /// A list.
-pub type List = VecDeque<Bytes>;
+pub(crate) type List = VecDeque<Bytes>;
 /// A hash.
-pub type Hash = IndexMap<Bytes, Bytes>;
+pub(crate) type Hash = IndexMap<Bytes, Bytes>;
 /// A set.
-pub type Set = IndexSet<Bytes>;
+pub(crate) type Set = IndexSet<Bytes>;
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Value {
+pub(crate) enum Value {
     /// `SET`, `INCR`, …
     Text(Text),
     /// `LPUSH`, …
@@ -38,7 +38,7 @@ pub enum Value {
 
 impl Value {
     /// As `TYPE` answers.
-    pub fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Text(_) => "string",
             Self::List(_) => "list",
@@ -49,7 +49,7 @@ impl Value {
     }
 
     /// Whether it is a container without content, which Redis does not keep.
-    pub fn is_empty_container(&self) -> bool {
+    pub(crate) fn is_empty_container(&self) -> bool {
         match self {
             Self::Text(_) => false,
             Self::List(list) => list.is_empty(),
@@ -61,7 +61,7 @@ impl Value {
 }
 
 /// One of the kinds, so that "the list at this key, or WRONGTYPE" is written once.
-pub trait Kind: Default {
+pub(crate) trait Kind: Default {
     /// The value, if it is of this kind.
     fn of(value: &Value) -> Option<&Self>;
     /// The value to change, if it is of this kind.

@@ -9,29 +9,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A sorted set. Scores are never NaN.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ZSet {
+pub(crate) struct ZSet {
     scores: IndexMap<Bytes, Score>,
     order: BTreeSet<(Score, Bytes)>,
 }
 
 impl ZSet {
     /// How many members.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.scores.len()
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.scores.is_empty()
     }
 
     /// A member's score.
-    pub fn score(&self, member: &[u8]) -> Option<f64> {
+    pub(crate) fn score(&self, member: &[u8]) -> Option<f64> {
         self.scores.get(member).map(|score| score.0)
     }
 
     /// Adds a member, or moves it to this score.
-    pub fn insert(&mut self, member: Bytes, score: f64) {
+    pub(crate) fn insert(&mut self, member: Bytes, score: f64) {
         debug_assert!(!score.is_nan(), "callers refuse NaN");
         if let Some(old) = self.scores.insert(member.clone(), Score(score)) {
             self.order.remove(&(old, member.clone()));
@@ -40,7 +40,7 @@ impl ZSet {
     }
 
     /// Removes a member; whether it was there.
-    pub fn remove(&mut self, member: &[u8]) -> bool {
+    pub(crate) fn remove(&mut self, member: &[u8]) -> bool {
         match self.scores.swap_remove_entry(member) {
             Some((member, score)) => self.order.remove(&(score, member)),
             None => false,
@@ -48,7 +48,7 @@ impl ZSet {
     }
 
     /// Removes and returns the lowest member, or the highest.
-    pub fn pop(&mut self, highest: bool) -> Option<(Bytes, f64)> {
+    pub(crate) fn pop(&mut self, highest: bool) -> Option<(Bytes, f64)> {
         let (score, member) = if highest {
             self.order.pop_last()
         } else {
@@ -59,18 +59,18 @@ impl ZSet {
     }
 
     /// How many members come before this one.
-    pub fn rank(&self, member: &[u8]) -> Option<usize> {
+    pub(crate) fn rank(&self, member: &[u8]) -> Option<usize> {
         let (member, score) = self.scores.get_key_value(member)?;
         Some(self.order.range(..(*score, member.clone())).count())
     }
 
     /// Members and scores in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Bytes, f64)> + ExactSizeIterator {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&Bytes, f64)> + ExactSizeIterator {
         self.order.iter().map(|(score, member)| (member, score.0))
     }
 
     /// Members in order from the first one whose score is at least this.
-    pub fn from_score(&self, min: f64) -> impl DoubleEndedIterator<Item = (&Bytes, f64)> {
+    pub(crate) fn at_least(&self, min: f64) -> impl DoubleEndedIterator<Item = (&Bytes, f64)> {
         let from = (Score(min), Bytes::new());
         self.order.range(from..).map(|(score, member)| (member, score.0))
     }

@@ -75,7 +75,9 @@ impl SetOptions {
             } else if is_word(word, "KEEPTTL") && timeout.is_none() {
                 options.keep_deadline = true;
             } else {
-                let unit = Timeout::option(word).filter(|_| timeout.is_none() && !options.keep_deadline);
+                // Redis takes the same unit twice, and the last number then counts.
+                let fits = |unit: &Timeout| !options.keep_deadline && timeout.is_none_or(|(old, _)| old == *unit);
+                let unit = Timeout::option(word).filter(fits);
                 let (unit, (number, rest)) = unit.zip(args.split_first()).ok_or(CommandError::Syntax)?;
                 timeout = Some((unit, *number));
                 args = rest;
@@ -154,18 +156,20 @@ fn getdel(store: &mut Store, args: Args<'_>) -> Outcome {
 }
 
 fn getex(store: &mut Store, args: Args<'_>) -> Outcome {
-    let deadline_ms = match &args[1..] {
+    let timeout = match &args[1..] {
         [] => None,
         [word] if is_word(word, "PERSIST") => Some(None),
-        [word, number] => {
-            let unit = Timeout::option(word).ok_or(CommandError::Syntax)?;
-            Some(Some(unit.deadline_ms(number, store.now_ms(), "getex")?))
-        }
+        [word, number] => Some(Some((Timeout::option(word).ok_or(CommandError::Syntax)?, number))),
         _ => return Err(CommandError::Syntax),
     };
-    let value = Reply::maybe(store.view().read::<Text>(args[0])?);
-    if let Some(deadline_ms) = deadline_ms {
-        store.set_deadline(args[0], deadline_ms);
+    let Some(value) = store.view().read::<Text>(args[0])? else {
+        return Ok(Reply::Nil);
+    };
+    let value = Reply::bulk(value);
+    if let Some(timeout) = timeout {
+        let now_ms = store.now_ms();
+        let deadline_ms = timeout.map(|(unit, number)| unit.deadline_ms(number, now_ms, "getex"));
+        store.set_deadline(args[0], deadline_ms.transpose()?);
     }
     Ok(value)
 }
@@ -235,5 +239,8 @@ fn getrange(view: View<'_>, args: Args<'_>) -> Outcome {
     let Some(text) = view.read::<Text>(args[0])? else {
         return Ok(Reply::Bulk(Bytes::new()));
     };
+    // As in Redis, and unlike in lists, a last index before the first byte stands for the first byte.
+    let first = i64::try_from(text.len()).map_or(i64::MIN, |len| -len);
+    let stop = if start <= stop || start >= 0 { stop.max(first) } else { stop };
     Ok(Reply::bulk(&text[index_range(start, stop, text.len())]))
 }

@@ -181,7 +181,7 @@ fn range(view: View<'_>, args: Args<'_>, options: &RangeOptions) -> Outcome {
 }
 
 fn scores_between(zset: &ZSet, min: ScoreBorder, max: ScoreBorder) -> impl Iterator<Item = (&Bytes, f64)> {
-    zset.from_score(min.score)
+    zset.at_least(min.score)
         .skip_while(move |(_, score)| !min.is_at_or_below(*score))
         .take_while(move |(_, score)| max.is_at_or_above(*score))
 }
