@@ -32,20 +32,28 @@ impl Bench {
 
     fn connect(&self) -> Result<TcpEndpoint, FabricError> {
         let ticket = self.target.issue(Rights::ReadWrite);
-        connect(&self.listener.local_addr().to_string(), ticket, &ConnectOptions::default())
+        connect(
+            &self.listener.local_addr().to_string(),
+            ticket,
+            &ConnectOptions::default(),
+        )
     }
 
     /// A connection spoken by hand, not yet greeted.
     fn raw(&self) -> TcpStream {
         let stream = TcpStream::connect(self.listener.local_addr()).expect("the listener accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a time-out can be set");
         stream
     }
 
     /// A connection spoken by hand, let in.
     fn admitted(&self) -> (TcpStream, Arc<dyn Connection>) {
         let mut stream = self.raw();
-        let hello = Hello { ticket: self.target.issue(Rights::ReadWrite) };
+        let hello = Hello {
+            ticket: self.target.issue(Rights::ReadWrite),
+        };
         stream.write_all(&hello.encode()).expect("the hello is taken");
         assert!(matches!(reply(&mut stream), Reply::Welcome { .. }));
         (stream, self.target.newest())
@@ -55,9 +63,15 @@ impl Bench {
     fn assert_broken(&self, mut stream: TcpStream, connection: &dyn Connection, what: &str) {
         assert!(connection.await_stopped(PATIENCE));
         let reason = self.target.await_closed(connection.id(), PATIENCE);
-        assert!(matches!(&reason, Some(CloseReason::Broken(why)) if why.contains(what)), "{reason:?}");
+        assert!(
+            matches!(&reason, Some(CloseReason::Broken(why)) if why.contains(what)),
+            "{reason:?}"
+        );
         let told = stopped(&mut stream);
-        assert!(matches!(&told, Refusal::Protocol(why) if why.contains(what)), "{told:?}");
+        assert!(
+            matches!(&told, Refusal::Protocol(why) if why.contains(what)),
+            "{told:?}"
+        );
         self.assert_serves();
     }
 
@@ -69,16 +83,25 @@ impl Bench {
 }
 
 fn round_trip(endpoint: &mut TcpEndpoint, bytes: &[u8]) -> Outcome {
-    endpoint.post_write(KEY, 0, &[IoSlice::new(bytes)]).expect("posted");
+    endpoint
+        .post_write(KEY, 0, &[IoSlice::new(bytes)])
+        .expect("posted");
     let mut completions = Vec::new();
-    assert_eq!(endpoint.wait(&mut completions, PATIENCE).expect("the connection lives"), 1);
+    assert_eq!(
+        endpoint
+            .wait(&mut completions, PATIENCE)
+            .expect("the connection lives"),
+        1
+    );
     completions.remove(0).result.expect("let through")
 }
 
 fn reply(stream: &mut TcpStream) -> Reply {
     let mut head = [0; REPLY_HEAD_BYTES];
     stream.read_exact(&mut head).expect("a reply comes");
-    let head = ReplyHead::decode(&head).expect("the protocol").expect("a whole head");
+    let head = ReplyHead::decode(&head)
+        .expect("the protocol")
+        .expect("a whole head");
     let mut body = vec![0; head.body_len];
     stream.read_exact(&mut body).expect("its body comes");
     head.with_body(&body).expect("the protocol")
@@ -89,7 +112,9 @@ fn stopped(stream: &mut TcpStream) -> Refusal {
     loop {
         let mut header = [0; 16];
         stream.read_exact(&mut header).expect("an answer comes");
-        let answer = Answer::decode(&header).expect("the protocol").expect("a whole header");
+        let answer = Answer::decode(&header)
+            .expect("the protocol")
+            .expect("a whole header");
         let len = match answer {
             Answer::ReadPart { len, .. } | Answer::Refused { len, .. } | Answer::Stopped { len } => len,
             Answer::Placed { .. } | Answer::Persistent { .. } => 0,
@@ -107,7 +132,11 @@ fn frame(tag: u32, op: Op) -> [u8; 32] {
 }
 
 fn write_op(len: u64) -> Op {
-    Op::Write { key: KEY, offset: 0, len }
+    Op::Write {
+        key: KEY,
+        offset: 0,
+        len,
+    }
 }
 
 #[test]
@@ -118,12 +147,18 @@ fn garbage_instead_of_a_hello_is_refused() {
         stream.write_all(garbage).expect("taken");
         assert!(matches!(reply(&mut stream), Reply::Refused(Refusal::Protocol(_))));
     }
-    let mut newer = Hello { ticket: TicketId([1; 16]) }.encode();
+    let mut newer = Hello {
+        ticket: TicketId([1; 16]),
+    }
+    .encode();
     newer[8] = 77;
     let mut stream = bench.raw();
     stream.write_all(&newer).expect("taken");
     let refused = reply(&mut stream);
-    assert!(matches!(&refused, Reply::Refused(Refusal::Protocol(why)) if why.contains("77")), "{refused:?}");
+    assert!(
+        matches!(&refused, Reply::Refused(Refusal::Protocol(why)) if why.contains("77")),
+        "{refused:?}"
+    );
     assert!(bench.target.connections().is_empty(), "nobody was let in");
     bench.assert_serves();
 }
@@ -168,12 +203,29 @@ fn dribbled_bytes_are_understood() {
     let bench = Bench::new(Limits::default());
     let mut stream = bench.raw();
     stream.set_nodelay(true).expect("an option");
-    let hello = Hello { ticket: bench.target.issue(Rights::ReadWrite) }.encode();
+    let hello = Hello {
+        ticket: bench.target.issue(Rights::ReadWrite),
+    }
+    .encode();
     let mut bytes = hello.to_vec();
     bytes.extend(frame(1, write_op(5)));
     bytes.extend(b"drip!");
-    bytes.extend(frame(2, Op::Persist { key: KEY, offset: 0, len: 5 }));
-    bytes.extend(frame(3, Op::Read { key: KEY, offset: 1, len: 3 }));
+    bytes.extend(frame(
+        2,
+        Op::Persist {
+            key: KEY,
+            offset: 0,
+            len: 5,
+        },
+    ));
+    bytes.extend(frame(
+        3,
+        Op::Read {
+            key: KEY,
+            offset: 1,
+            len: 3,
+        },
+    ));
     for byte in bytes {
         stream.write_all(&[byte]).expect("taken");
     }
@@ -181,8 +233,15 @@ fn dribbled_bytes_are_understood() {
     let mut answers = [0; 3 * 16 + 3];
     stream.read_exact(&mut answers).expect("the answers come");
     assert_eq!(Answer::decode(&answers), Ok(Some(Answer::Placed { through: 1 })));
-    assert!(matches!(Answer::decode(&answers[16..]), Ok(Some(Answer::Persistent { op: 2, .. }))));
-    let part = Answer::ReadPart { op: 3, len: 3, last: true };
+    assert!(matches!(
+        Answer::decode(&answers[16..]),
+        Ok(Some(Answer::Persistent { op: 2, .. }))
+    ));
+    let part = Answer::ReadPart {
+        op: 3,
+        len: 3,
+        last: true,
+    };
     assert_eq!(Answer::decode(&answers[32..]), Ok(Some(part)));
     assert_eq!(&answers[48..], b"rip");
 }
@@ -205,17 +264,27 @@ fn a_frame_cut_short_places_nothing_of_a_small_write() {
 
 #[test]
 fn silence_inside_a_frame_is_bounded() {
-    let bench = Bench::new(Limits { frame_timeout: Duration::from_millis(50), ..Limits::default() });
+    let bench = Bench::new(Limits {
+        frame_timeout: Duration::from_millis(50),
+        ..Limits::default()
+    });
     let mut idle = bench.connect().expect("let in");
     let (mut stream, connection) = bench.admitted();
     stream.write_all(&frame(1, write_op(1 << 20))).expect("taken");
     bench.assert_broken(stream, connection.as_ref(), "silent");
-    assert_eq!(round_trip(&mut idle, b"idle between frames is no silence"), Outcome::Placed);
+    assert_eq!(
+        round_trip(&mut idle, b"idle between frames is no silence"),
+        Outcome::Placed
+    );
 }
 
 #[test]
 fn half_open_handshakes_are_bounded_in_number_and_time() {
-    let limits = Limits { handshakes: 4, handshake_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits {
+        handshakes: 4,
+        handshake_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
     let bench = Bench::new(limits);
     let half_open: Vec<TcpStream> = (0..4).map(|_| bench.raw()).collect();
     let mut fifth = bench.raw();
@@ -238,7 +307,10 @@ fn half_open_handshakes_are_bounded_in_number_and_time() {
 
 #[test]
 fn the_limit_on_connections_is_a_typed_refusal() {
-    let bench = Bench::new(Limits { connections: 2, ..Limits::default() });
+    let bench = Bench::new(Limits {
+        connections: 2,
+        ..Limits::default()
+    });
     let first = bench.connect().expect("let in");
     let _second = bench.connect().expect("let in");
     let error = bench.connect().err().expect("one too many");
@@ -260,7 +332,9 @@ fn two_hundred_connections_are_served() {
     let mut endpoints: Vec<TcpEndpoint> = (0..200).map(|_| bench.connect().expect("let in")).collect();
     assert_eq!(bench.listener.connections(), 200);
     for (number, endpoint) in (0u64..).zip(&mut endpoints) {
-        endpoint.post_write(KEY, number * 8, &[IoSlice::new(&number.to_le_bytes())]).expect("posted");
+        endpoint
+            .post_write(KEY, number * 8, &[IoSlice::new(&number.to_le_bytes())])
+            .expect("posted");
         endpoint.flush().expect("sent");
     }
     for endpoint in &mut endpoints {
@@ -276,17 +350,37 @@ fn two_hundred_connections_are_served() {
 
 #[test]
 fn a_flood_and_a_client_that_takes_nothing_leave_others_served() {
-    let bench = Bench::new(Limits { send_timeout: Duration::from_millis(400), ..Limits::default() });
+    let bench = Bench::new(Limits {
+        send_timeout: Duration::from_millis(400),
+        ..Limits::default()
+    });
     // Asks for 4 GiB and reads none of it.
     let (mut greedy, greedy_connection) = bench.admitted();
     for tag in 1..=1024 {
-        greedy.write_all(&frame(tag, Op::Read { key: KEY, offset: 0, len: 4 << 20 })).expect("taken");
+        greedy
+            .write_all(&frame(
+                tag,
+                Op::Read {
+                    key: KEY,
+                    offset: 0,
+                    len: 4 << 20,
+                },
+            ))
+            .expect("taken");
     }
     // Sends small writes as fast as they are taken.
     let (mut flooding, flooding_connection) = bench.admitted();
     let flood = thread::spawn(move || {
         for tag in 1u32.. {
-            let mut bytes = frame(tag, Op::Write { key: KEY, offset: 4096, len: 8 }).to_vec();
+            let mut bytes = frame(
+                tag,
+                Op::Write {
+                    key: KEY,
+                    offset: 4096,
+                    len: 8,
+                },
+            )
+            .to_vec();
             bytes.extend([1; 8]);
             if flooding.write_all(&bytes).is_err() {
                 return;
@@ -298,7 +392,10 @@ fn a_flood_and_a_client_that_takes_nothing_leave_others_served() {
         assert_eq!(round_trip(&mut endpoint, b"meanwhile"), Outcome::Placed);
     }
     let reason = bench.target.await_closed(greedy_connection.id(), PATIENCE);
-    assert!(matches!(&reason, Some(CloseReason::Broken(why)) if why.contains("takes nothing")), "{reason:?}");
+    assert!(
+        matches!(&reason, Some(CloseReason::Broken(why)) if why.contains("takes nothing")),
+        "{reason:?}"
+    );
     flooding_connection.stop(Refusal::Fenced { generation: 2 });
     assert!(flooding_connection.await_stopped(PATIENCE));
     flood.join().expect("the flood ends");
@@ -313,7 +410,16 @@ fn a_client_that_takes_nothing_costs_bounded_memory() {
         .map(|_| {
             let (mut stream, connection) = bench.admitted();
             for tag in 1..=64 {
-                stream.write_all(&frame(tag, Op::Read { key: KEY, offset: 0, len: 4 << 20 })).expect("taken");
+                stream
+                    .write_all(&frame(
+                        tag,
+                        Op::Read {
+                            key: KEY,
+                            offset: 0,
+                            len: 4 << 20,
+                        },
+                    ))
+                    .expect("taken");
             }
             (stream, connection)
         })
@@ -324,7 +430,10 @@ fn a_client_that_takes_nothing_costs_bounded_memory() {
     assert!(grown < 256 << 20, "grew by {grown} bytes");
     for (_, connection) in &clients {
         connection.stop(Refusal::ShuttingDown);
-        assert!(connection.await_stopped(PATIENCE), "one that is blocked in sending stops too");
+        assert!(
+            connection.await_stopped(PATIENCE),
+            "one that is blocked in sending stops too"
+        );
     }
 }
 
@@ -357,7 +466,10 @@ fn a_sender_stalled_inside_a_large_write_is_fenced_at_once() {
     assert_eq!(stopped(&mut stream), Refusal::Fenced { generation: 5 });
     drop(stream);
     bench.listener.shutdown();
-    assert!(bench.target.memory().placed() == confirmed, "nothing of the second half lands");
+    assert!(
+        bench.target.memory().placed() == confirmed,
+        "nothing of the second half lands"
+    );
     assert!(confirmed[500_000..].iter().all(|byte| *byte == 0));
 }
 
@@ -365,7 +477,11 @@ fn a_sender_stalled_inside_a_large_write_is_fenced_at_once() {
 fn a_large_write_that_is_refused_is_skipped_to_the_byte() {
     let bench = Bench::new(Limits::default());
     let (mut stream, _) = bench.admitted();
-    let refused = Op::Write { key: RemoteKey(5), offset: 0, len: 300_000 };
+    let refused = Op::Write {
+        key: RemoteKey(5),
+        offset: 0,
+        len: 300_000,
+    };
     stream.write_all(&frame(1, refused)).expect("taken");
     stream.write_all(&vec![9; 300_000]).expect("taken");
     stream.write_all(&frame(2, write_op(2))).expect("taken");
@@ -394,7 +510,10 @@ fn shutting_down_ends_stalled_and_idle_and_half_open_connections() {
     bench.listener.shutdown();
     assert_eq!(stopped(&mut stalled), Refusal::ShuttingDown);
     let error = idle.wait(&mut Vec::new(), PATIENCE).expect_err("it was stopped");
-    assert!(matches!(error, FabricError::Stopped(Refusal::ShuttingDown)), "{error:?}");
+    assert!(
+        matches!(error, FabricError::Stopped(Refusal::ShuttingDown)),
+        "{error:?}"
+    );
     let error = bench.connect().err().expect("nobody listens");
     assert!(matches!(error, FabricError::Connect { .. }), "{error:?}");
     drop(half_open);
@@ -405,13 +524,28 @@ fn answers_are_cut_into_bounded_parts() {
     let bench = Bench::new(Limits::default());
     let (mut stream, _) = bench.admitted();
     let len = u64::from(MAX_ANSWER_PAYLOAD_BYTES) * 2 + 1;
-    stream.write_all(&frame(1, Op::Read { key: KEY, offset: 0, len })).expect("taken");
+    stream
+        .write_all(&frame(
+            1,
+            Op::Read {
+                key: KEY,
+                offset: 0,
+                len,
+            },
+        ))
+        .expect("taken");
     for expected in [MAX_ANSWER_PAYLOAD_BYTES, MAX_ANSWER_PAYLOAD_BYTES, 1] {
         let mut header = [0; 16];
         stream.read_exact(&mut header).expect("an answer comes");
-        let part = Answer::ReadPart { op: 1, len: expected, last: expected == 1 };
+        let part = Answer::ReadPart {
+            op: 1,
+            len: expected,
+            last: expected == 1,
+        };
         assert_eq!(Answer::decode(&header), Ok(Some(part)));
-        stream.read_exact(&mut vec![0; expected as usize]).expect("its payload comes");
+        stream
+            .read_exact(&mut vec![0; expected as usize])
+            .expect("its payload comes");
     }
     stream.set_nonblocking(true).expect("an option");
     let more = stream.read(&mut [0]).map_err(|error| error.kind());

@@ -17,6 +17,7 @@ pub struct SimEndpoint {
     max_op_bytes: u32,
     window_ops: usize,
     op_timeout_ns: u64,
+    step_ns: u64,
     last_op: u64,
     in_flight: usize,
     ready: Vec<Completion>,
@@ -40,6 +41,7 @@ impl SimEndpoint {
             max_op_bytes: options.max_op_bytes,
             window_ops: options.window_ops.max(1),
             op_timeout_ns: nanos(options.op_timeout),
+            step_ns: nanos(options.step).max(1),
             last_op: 0,
             in_flight: 0,
             ready: Vec::new(),
@@ -159,7 +161,7 @@ impl Endpoint for SimEndpoint {
         let mut heard = self.hear();
         if heard.is_ok() && self.ready.is_empty() {
             let now_ns = self.network.world().now_ns();
-            self.network.step(now_ns + 1);
+            self.network.step(now_ns.saturating_add(self.step_ns));
             heard = self.hear();
         }
         self.deliver(heard, completions)

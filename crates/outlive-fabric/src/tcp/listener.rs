@@ -135,7 +135,8 @@ impl<'a> Place<'a> {
         let taken = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| {
             (count < limit).then_some(count + 1)
         });
-        taken.is_ok().then_some(Self(count))
+        // Lazily: a place that was never taken must not be given back.
+        taken.is_ok().then(|| Self(count))
     }
 }
 

@@ -123,6 +123,7 @@ impl Server<'_> {
             let Some(frame) = frame else {
                 return Ok(());
             };
+            let op = self.check_tag(frame.tag)?;
             if let Op::Write { len, .. } = frame.op {
                 if len > u64::from(self.limits.max_op_bytes) {
                     return Err(broken(&format_args!(
@@ -134,7 +135,7 @@ impl Server<'_> {
                     return Ok(());
                 }
             }
-            let op = self.next_op(frame.tag)?;
+            self.last_op = op;
             self.begin(op, frame.op)?;
             if self.batch.is_full() {
                 self.settle()?;
@@ -142,13 +143,13 @@ impl Server<'_> {
         }
     }
 
-    fn next_op(&mut self, tag: u32) -> Step<u64> {
+    /// The number of the operation whose header stands first: the one after the last.
+    fn check_tag(&self, tag: u32) -> Step<u64> {
         let op = self.last_op + 1;
-        if (op & u64::from(u32::MAX)) != u64::from(tag) {
-            return Err(broken(&format_args!("operation {op} is tagged {tag}")));
+        if (op & u64::from(u32::MAX)) == u64::from(tag) {
+            return Ok(op);
         }
-        self.last_op = op;
-        Ok(op)
+        Err(broken(&format_args!("operation {op} is tagged {tag}")))
     }
 
     /// The header is in the inbox, and a small write's payload behind it.
