@@ -229,7 +229,13 @@ async fn follow(
             Ok(Some(UnitEvent { event: Some(event) })) => take_in(shared, attachment, event),
             Ok(Some(UnitEvent { event: None })) => {}
             Ok(None) => return ControlError::new(ErrorCode::UnitUnreachable, "the unit ended its events"),
-            Err(status) => return unit::reason(&status),
+            Err(status) => {
+                let why = unit::reason(&status);
+                // Only a unit that is alive ends a stream with this, so a later manager is there.
+                let is_superseded = why.code == ErrorCode::Superseded;
+                let later = attachment.manager_generation() + u64::from(is_superseded);
+                return why.at_generation(later);
+            }
         }
     }
 }

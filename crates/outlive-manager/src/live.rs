@@ -127,15 +127,6 @@ impl Live {
         }
     }
 
-    /// The connections of a region, by number.
-    pub(crate) fn connections(&self, region: RegionId) -> Vec<LiveConnection> {
-        let regions = self.lock();
-        regions
-            .get(&region)
-            .map(|entry| entry.connections.values().cloned().collect())
-            .unwrap_or_default()
-    }
-
     /// Notes that a write ticket is about to be issued: until it expires its owner counts as alive.
     pub(crate) fn expect_owner(
         &self,

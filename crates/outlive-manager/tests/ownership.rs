@@ -151,8 +151,9 @@ async fn a_reconnect_keeps_the_generation_and_is_not_a_loss() {
     let client = &world.client;
     world.create("r", MIB).await.unwrap();
     let opened = client.primary("r", "p").await.unwrap();
-    let mut first = Data::connect(&opened).unwrap();
     let mut watch = Watch::start(client, "r").await;
+    let mut first = Data::connect(&opened).unwrap();
+    assert_eq!(watch.next().await.kind(), Kind::OwnerConnected);
     let again = client.reconnect("r", 1).await.unwrap();
     assert_eq!(again.region.as_ref().unwrap().generation, 1);
     assert!(matches!(

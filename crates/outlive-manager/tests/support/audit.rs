@@ -104,3 +104,15 @@ impl Source for Data {
         Ok(())
     }
 }
+
+/// The catalog's own layout.
+pub async fn catalog_geometry(client: &Client) -> Geometry {
+    let opened = client
+        .clone()
+        .open_catalog(OpenCatalogRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let id = opened.region.as_ref().unwrap().id.clone();
+    geometry(&mut Data::connect(&opened).unwrap(), &id)
+}

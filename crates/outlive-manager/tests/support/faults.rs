@@ -25,6 +25,9 @@ use tonic::{Request, Response, Status};
 pub struct Fuse {
     left: AtomicI64,
     blown: AtomicBool,
+    /// After it has blown once, all goes on.
+    once: AtomicBool,
+    happened: tokio::sync::Notify,
 }
 
 impl Fuse {
@@ -33,6 +36,8 @@ impl Fuse {
         Arc::new(Self {
             left: AtomicI64::new(i64::MAX),
             blown: AtomicBool::new(false),
+            once: AtomicBool::new(false),
+            happened: tokio::sync::Notify::new(),
         })
     }
 
@@ -41,15 +46,35 @@ impl Fuse {
         self.left.store(boundaries, Ordering::SeqCst);
     }
 
+    /// As [`set`](Self::set), but only one boundary fails.
+    pub fn set_once(&self, boundaries: i64) {
+        self.once.store(true, Ordering::SeqCst);
+        self.set(boundaries);
+    }
+
     pub fn is_blown(&self) -> bool {
         self.blown.load(Ordering::SeqCst)
     }
 
-    fn cross(&self) -> bool {
-        if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
-            self.blown.store(true, Ordering::SeqCst);
+    /// Waits until it has blown.
+    pub async fn blown(&self) {
+        while !self.is_blown() {
+            self.happened.notified().await;
         }
-        !self.is_blown()
+    }
+
+    fn cross(&self) -> bool {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        let blows = left == 0 || left < 0 && !self.once.load(Ordering::SeqCst);
+        if blows {
+            self.blown.store(true, Ordering::SeqCst);
+            self.happened.notify_one();
+        }
+        !blows
+    }
+
+    fn ends_streams(&self) -> bool {
+        self.is_blown() && !self.once.load(Ordering::SeqCst)
     }
 
     fn check(&self) -> Result<(), Status> {
@@ -136,7 +161,7 @@ impl UnitAdmin for Fused {
             .into_inner();
         let fuse = Arc::clone(&self.fuse);
         Ok(Response::new(Box::pin(
-            events.take_while(move |_| !fuse.is_blown()),
+            events.take_while(move |_| !fuse.ends_streams()),
         )))
     }
     async fn unit_state(
