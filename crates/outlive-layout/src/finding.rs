@@ -119,6 +119,13 @@ pub enum Finding {
         /// The newest snapshot that has a seal, or 0.
         newest: u64,
     },
+    /// The journal between an older snapshot and a damaged newer one was reused.
+    Missing {
+        /// Last sequence that there is.
+        after: u64,
+        /// Sequence of the damaged snapshot, which covered the rest.
+        to: u64,
+    },
     /// A seal block that is neither empty nor valid: an overwrite was interrupted, or it is damaged.
     SealBroken {
         /// The slot.
@@ -140,7 +147,10 @@ impl Finding {
     pub fn is_corruption(&self) -> bool {
         matches!(
             self,
-            Self::Corrupt { .. } | Self::SnapshotCorrupt { .. } | Self::SnapshotLost { .. }
+            Self::Corrupt { .. }
+                | Self::SnapshotCorrupt { .. }
+                | Self::SnapshotLost { .. }
+                | Self::Missing { .. }
         )
     }
 }
@@ -202,6 +212,11 @@ impl fmt::Display for Finding {
             } => write!(
                 f,
                 "lost snapshot {sequence}: no seal from offset {offset} on names it any more; the newest that is sealed is {newest}"
+            ),
+            Self::Missing { after, to } => write!(
+                f,
+                "sets {} to {to} are missing: only the damaged snapshot {to} held them",
+                after + 1
             ),
             Self::SealBroken { slot, offset } => {
                 write!(

@@ -81,7 +81,7 @@ pub enum Fresh {
     Sets {
         /// The sets.
         sets: Vec<Set>,
-        /// There is more already: this batch reached its bound.
+        /// Call again at once: this batch reached its bound, or what comes next is not a set.
         more: bool,
     },
     /// The primary saved a snapshot and reused the space in which the reader stood. The cursor has not
@@ -110,6 +110,16 @@ pub(crate) enum Stop {
     Full,
     Overrun(Seal),
     Diverged { common: u64, generation: u64 },
+}
+
+/// How a reader's place relates to the history of a newer generation.
+enum History {
+    /// It lies on it.
+    Same,
+    /// The newer generation has not written yet.
+    Unwritten,
+    /// It does not.
+    Other { common: u64, generation: u64 },
 }
 
 enum Verdict {
@@ -188,6 +198,13 @@ impl Reader {
             });
             match walked {
                 Ok(Stop::End | Stop::Full) => {}
+                // The snapshot that covers the rest is the damaged one: what is left ends here.
+                Ok(Stop::Overrun(seal)) if findings.contains(&self.snapshot_finding(&seal)) => {
+                    findings.push(Finding::Missing {
+                        after: place.sequence,
+                        to: seal.sequence,
+                    });
+                }
                 Ok(Stop::Overrun(_) | Stop::Diverged { .. }) | Err(ReadError::Busy { .. }) => continue,
                 Err(ReadError::Corrupt { finding }) if options.accept_loss => findings.push(finding),
                 Err(error) => return Err(error),
@@ -241,6 +258,7 @@ impl Reader {
             });
         }
         // What was read before damage or an overrun is good: hand it out, the next call meets the rest.
+        let more = !matches!(stop, Ok(Stop::End));
         let stop = match stop {
             _ if !sets.is_empty() => Stop::End,
             stop => stop?,
@@ -248,10 +266,7 @@ impl Reader {
         match stop {
             Stop::End | Stop::Full => {
                 cursor.place = place;
-                Ok(Fresh::Sets {
-                    sets,
-                    more: bytes >= FOLLOW_BATCH_BYTES,
-                })
+                Ok(Fresh::Sets { sets, more })
             }
             Stop::Overrun(seal) => Ok(Fresh::Overrun {
                 from,
@@ -317,15 +332,25 @@ impl Reader {
                 .map(|payload| seal.clone().into_set(payload))
                 .ok_or(ReadError::Corrupt { finding });
         }
-        let mut found = None;
-        let mut place = self.oldest_start(source, &head)?;
-        self.walk(source, &mut place, &mut |header, payload| {
-            if header.sequence == sequence && header.kind == SetKind::Update {
-                found = Some(header.clone().into_set(payload.to_vec()));
+        for _ in 0..MAX_ATTEMPTS {
+            let mut found = None;
+            let head = self.head(source)?;
+            let mut place = self.oldest_start(source, &head)?;
+            let stop = self.walk(source, &mut place, &mut |header, payload| {
+                if header.sequence == sequence && header.kind == SetKind::Update {
+                    found = Some(header.clone().into_set(payload.to_vec()));
+                }
+                header.sequence < sequence
+            })?;
+            match (found, stop) {
+                (Some(set), _) => return Ok(set),
+                (None, Stop::Overrun(_)) => {}
+                (None, _) => return Err(ReadError::NoSuchSet { sequence }),
             }
-            header.sequence < sequence
-        })?;
-        found.ok_or(ReadError::NoSuchSet { sequence })
+        }
+        Err(ReadError::Busy {
+            attempts: MAX_ATTEMPTS,
+        })
     }
 
     pub(crate) fn journal(&mut self) -> &mut Journal {
@@ -442,7 +467,8 @@ impl Reader {
             return Ok(Verdict::Again);
         }
         let floor = head.best_floor().max(beyond.floor);
-        let other_history = head.generation() > (*reconciled_generation).max(place.generation);
+        let reconciled = (*reconciled_generation).max(place.generation);
+        let other_history = head.generation().max(beyond.generation) > reconciled;
         let sealed_beyond = matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_));
         if floor <= place.sequence && !overtaken(&head, place) && !other_history && !sealed_beyond {
             return Ok(Verdict::Stop(Stop::End));
@@ -462,12 +488,14 @@ impl Reader {
             let newest = head.snapshots().first().map(|seal| (*seal).clone());
             return Ok(newest.map_or(Verdict::Again, |seal| Verdict::Stop(Stop::Overrun(seal))));
         }
-        if head.generation() > (*reconciled_generation).max(place.generation) {
+        if other_history {
             match self.reconcile(source, &head, place)? {
-                Some(stop) => return Ok(Verdict::Stop(stop)),
-                None => *reconciled_generation = head.generation(),
+                History::Other { common, generation } => {
+                    return Ok(Verdict::Stop(Stop::Diverged { common, generation }));
+                }
+                History::Same => *reconciled_generation = head.generation().max(beyond.generation),
+                History::Unwritten => {}
             }
-            self.journal.forget();
         }
         if floor > place.sequence || matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_)) {
             let finding = corrupt_finding(self.geometry(), place, floor, fault);
@@ -477,19 +505,16 @@ impl Reader {
     }
 
     /// A newer generation owns the region. Walks its history from the newest snapshot: does it pass
-    /// through `place`, where a reader of an older generation stands? `None` when it does, or when
-    /// the newer generation has not written yet.
+    /// through `place`, where a reader of an older generation stands?
     fn reconcile<S: Source>(
         &mut self,
         source: &mut S,
         head: &Head,
         place: &Place,
-    ) -> Result<Option<Stop>, ReadError<S::Error>> {
+    ) -> Result<History, ReadError<S::Error>> {
         let mut at = start_of(head.snapshots().first().copied());
-        if at.logical == place.logical {
-            return Ok(None);
-        }
         let mut common = at.sequence;
+        self.journal.forget();
         while at.logical < place.logical {
             match self.journal.step(source, &at)? {
                 Ok(header) => {
@@ -501,18 +526,30 @@ impl Reader {
                 Err(_) => break,
             }
         }
-        let same = at.logical == place.logical && at.sequence == place.sequence;
-        let unwritten = at.generation <= place.generation && at.logical < place.logical;
-        let generation = at.generation;
-        Ok((!same && !unwritten).then_some(Stop::Diverged { common, generation }))
+        self.journal.forget();
+        // The newest snapshot may begin just where the reader stands, and be of the reader's own history.
+        let begins_here =
+            at == start_of(head.snapshots().first().copied()) && at.generation <= place.generation;
+        Ok(
+            if at.logical == place.logical && (at.sequence == place.sequence || begins_here) {
+                History::Same
+            } else if at.logical < place.logical && at.generation <= place.generation {
+                History::Unwritten
+            } else {
+                History::Other {
+                    common,
+                    generation: at.generation,
+                }
+            },
+        )
     }
 
-    /// Where a walk over everything kept begins: behind the oldest snapshot from which the journal still
-    /// leads to the newest one, or behind the newest.
+    /// Where a walk over everything kept begins: at the journal's very beginning or behind the oldest
+    /// snapshot, where the journal still leads from there to the newest one; else behind the newest.
     fn oldest_start<S: Source>(&mut self, source: &mut S, head: &Head) -> Result<Place, ReadError<S::Error>> {
         let seals = head.snapshots();
         let newest = start_of(seals.first().copied());
-        for seal in seals.iter().skip(1).rev().copied().map(Some).chain([None]) {
+        for seal in std::iter::once(None).chain(seals.iter().skip(1).rev().copied().map(Some)) {
             let start = start_of(seal);
             let mut place = start;
             self.journal.forget();
