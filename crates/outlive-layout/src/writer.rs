@@ -26,6 +26,10 @@ pub struct Writer {
     verified_snapshot: u64,
     slots: Vec<SlotState>,
     snapshot_under_way: Option<u32>,
+    /// Sequence of the last set planned for the journal.
+    last_journal: u64,
+    /// The last sequence reserved for a snapshot, and the last journal set's then.
+    last_reserved: Option<(u64, u64)>,
 }
 
 /// One set for the journal: [`wrap`](Self::wrap) where there is one, and the set itself as one
@@ -155,6 +159,8 @@ impl Writer {
                 .unwrap_or(0),
             slots: point.slots.clone(),
             snapshot_under_way: None,
+            last_journal: 0,
+            last_reserved: None,
         };
         let plan = writer.mark(SetKind::Takeover, time_ns, point.last_sequence, point.generation)?;
         Ok((writer, plan))
@@ -229,6 +235,7 @@ impl Writer {
         }
         let slot = self.choose_slot()?;
         let sequence = self.reserve_sequence()?;
+        self.last_reserved = Some((sequence, self.last_journal));
         self.snapshot_under_way = Some(slot);
         let state = self.slot_mut(slot);
         state.seal = None;
@@ -286,8 +293,14 @@ impl Writer {
         }
     }
 
-    /// Every journal set up to `sequence` is committed.
+    /// The journal set of that sequence ([`SetPlan::sequence`]) and all journal sets before it are
+    /// committed. The floor is a journal sequence and never a snapshot's: a reader takes a floor above
+    /// the last set it sees for proof that one is missing.
     pub fn journal_committed(&mut self, sequence: u64) {
+        let sequence = match self.last_reserved {
+            Some((snapshot, journal)) if snapshot == sequence => journal,
+            _ => sequence.min(self.last_journal),
+        };
         self.floor = self.floor.max(sequence);
     }
 
@@ -475,6 +488,7 @@ impl Writer {
             offset: self.geometry.journal_offset(self.head),
             header: header.encode(self.region),
         };
+        self.last_journal = self.next_sequence;
         self.next_sequence += 1;
         self.head += stride;
         (header.sequence, write)

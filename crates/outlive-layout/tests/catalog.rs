@@ -105,7 +105,8 @@ proptest! {
                         prop_assert_eq!(outcome, Ok(()));
                         vacant.insert((blocks, 0));
                     } else {
-                        prop_assert!(matches!(outcome, Err(CatalogError::NameTaken { .. })));
+                        let taken = matches!(outcome, Err(CatalogError::NameTaken { .. }));
+                        prop_assert!(taken);
                         prop_assert_eq!(allocator.check(&catalog, &extents), vec![]);
                         allocator.release(&extents);
                     }
