@@ -2,9 +2,16 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::superblock::{Geometry, Superblock, UnitId};
+use outlive_layout::{Geometry as CheckpointGeometry, MetadataPage, RegionId, RegionKind};
+
+use crate::superblock::{BLOCK, Geometry, Superblock, UnitId};
 use crate::{MediaError, Medium, Stored};
+
+/// How the catalog's region is called.
+const CATALOG_NAME: &str = "catalog";
+const CATALOG_SLOTS: u32 = 2;
 
 /// A medium in service: its geometry is known, its incarnation raised and as durable as the medium can.
 #[derive(Debug)]
@@ -98,9 +105,40 @@ fn format(medium: &Medium) -> Result<Superblock, MediaError> {
     Ok(second)
 }
 
+/// The catalog's region: a metadata page and an empty checkpoint in the layout of everybody's. Three eighths for each of two
+/// snapshots and a quarter for the journal: what is kept is mostly state.
 fn write_catalog(medium: &Medium, geometry: &Geometry) -> Result<(), MediaError> {
-    let _ = (medium, geometry);
-    Ok(())
+    let unfit = |error: &dyn std::error::Error| MediaError::Catalog(error.to_string());
+    let region = RegionId(geometry.catalog_region);
+    let size = geometry.catalog_data_len();
+    let max_snapshot = size / 8 * 3 / BLOCK * BLOCK;
+    let checkpoint =
+        CheckpointGeometry::new(size, CATALOG_SLOTS, max_snapshot).map_err(|error| unfit(&error))?;
+    for (offset, bytes) in checkpoint.format(region) {
+        medium.store(geometry.catalog_data_start() + offset, &bytes)?;
+    }
+    let page = MetadataPage {
+        region,
+        name: CATALOG_NAME.to_owned(),
+        kind: RegionKind::Checkpoint,
+        size,
+        slots: CATALOG_SLOTS,
+        max_snapshot,
+        generation: 0,
+        owner: String::new(),
+        created_ms: since_epoch_ms(),
+        ranges: vec![(0, size)],
+        access: Vec::new(),
+    };
+    medium.store(
+        geometry.catalog_start,
+        &page.encode().map_err(|error| unfit(&error))?,
+    )
+}
+
+fn since_epoch_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn random() -> Result<[u8; 16], MediaError> {

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 /// Events kept for a stream that is slow. Several times the connections of a busy unit; a manager that falls further
 /// behind is told so and asks for the present state anew.
-const BOUND: usize = 4096;
+pub(crate) const BOUND: usize = 4096;
 
 /// Tells every event stream what happened. Never blocks.
 #[derive(Debug)]

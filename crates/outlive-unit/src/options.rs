@@ -20,8 +20,9 @@ impl UnitOptions {
     /// Long enough for a connection whose thread is inside a slow flush, short enough that a takeover
     /// that cannot be confirmed is told so while somebody still waits for it.
     pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-    /// Many times the connections a unit takes, so only a manager gone wild meets it.
-    pub const MAX_TICKETS: usize = 4096;
+    /// A manager that grants a thousand opens a second for five seconds each, and a crowd that reconnects, fit; at
+    /// about 200 bytes each.
+    pub const MAX_TICKETS: usize = 8192;
 
     /// The defaults, for managers that know `secret`.
     pub fn new(secret: AttachSecret) -> Self {

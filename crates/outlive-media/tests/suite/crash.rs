@@ -55,6 +55,10 @@ fn formatting_is_never_half_believed() {
     for (at, bytes) in stores {
         let is_valid = Superblock::read(&Faulty::of(image.clone()).medium()).is_ok();
         assert!(is_valid || !was_valid, "once valid, always valid");
+        assert!(
+            !is_valid || at < 2 * BLOCK,
+            "the catalog is whole before a superblock names it"
+        );
         was_valid = is_valid;
         let at = usize::try_from(at).unwrap();
         image[at..at + bytes.len()].copy_from_slice(&bytes);

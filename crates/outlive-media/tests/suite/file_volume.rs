@@ -121,3 +121,22 @@ fn checking_needs_no_write_access_and_changes_nothing() {
     let (_, stored) = spec(&folder, None).open().unwrap();
     assert_eq!(stored, Stored::Before);
 }
+
+#[test]
+fn a_new_medium_holds_an_empty_catalog() {
+    use outlive_layout::{MetadataPage, RegionId, control};
+
+    for size in [SIZE, 1 << 30] {
+        let volume = MediaSpec::Memory { size }.open_volume().unwrap();
+        let geometry = volume.geometry();
+        let mut bytes = vec![0; usize::try_from(geometry.catalog_len).unwrap()];
+        volume.medium().load(geometry.catalog_start, &mut bytes).unwrap();
+        let (page, data) = bytes.split_at(4096);
+        let region = RegionId(geometry.catalog_region);
+        let page = MetadataPage::decode(page).unwrap();
+        assert_eq!((page.region, page.size), (region, geometry.catalog_data_len()));
+        let block = control::ControlBlock::decode(region, geometry.catalog_data_len(), data).unwrap();
+        assert_eq!(block.geometry.max_snapshot, page.max_snapshot);
+        assert!(block.geometry.max_snapshot >= geometry.catalog_data_len() / 3);
+    }
+}

@@ -1,5 +1,7 @@
 //! Media through their public interfaces.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod crash;
 mod faulty;
 mod file_volume;

@@ -65,3 +65,37 @@ impl Stream for EventStream {
         Poll::Ready(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outlive_proto::FromStatus;
+    use outlive_proto::v1::LiveConnection;
+    use tokio_stream::StreamExt;
+
+    use super::*;
+    use crate::events::{BOUND, Events};
+
+    #[tokio::test]
+    async fn a_manager_that_lags_is_told_so_and_the_stream_ends() {
+        let events = Events::new();
+        let mut stream = EventStream::new(events.subscribe(), 1);
+        let opened = |connection| LiveConnection {
+            connection,
+            ..LiveConnection::default()
+        };
+        events.send(Event::Attached(1));
+        events.send(Event::Opened(opened(0)));
+        let first = stream.next().await.expect("an event").expect("no error");
+        assert_eq!(first.event, Some(unit_event::Event::Opened(opened(0))));
+        for connection in 0..=BOUND as u64 {
+            events.send(Event::Opened(opened(connection)));
+        }
+        let status = stream
+            .next()
+            .await
+            .expect("the end's reason")
+            .expect_err("events were lost");
+        assert_eq!(status.control_error().expect("typed").code, ErrorCode::Limit);
+        assert!(stream.next().await.is_none());
+    }
+}
