@@ -492,14 +492,15 @@ where
 /// Writes, small and large, each time other bytes, until the connection ends.
 fn hammer(endpoint: &mut impl Endpoint) -> FabricError {
     let mut completions = Vec::new();
+    let bytes = pattern(11, 150_256);
     for round in 0.. {
-        let small = pattern(round, 200);
-        let large = pattern(round, 150_000);
+        let shifted = &bytes[index(round % 256)..];
         let step = (|| {
             for offset in [0, 200, 400, 5000] {
-                endpoint.post_write(KEY, offset, &[IoSlice::new(&small)])?;
+                endpoint.post_write(KEY, offset, &[IoSlice::new(&shifted[..200])])?;
             }
-            endpoint.post_write(KEY, 10_000 + (round % 5) * 150_000, &[IoSlice::new(&large)])?;
+            let offset = 10_000 + (round % 5) * 150_000;
+            endpoint.post_write(KEY, offset, &[IoSlice::new(&shifted[..150_000])])?;
             completions.clear();
             endpoint.poll(&mut completions)
         })();
