@@ -184,7 +184,7 @@ impl Link {
 fn probe_end(exposure: &dyn Exposure, key: RemoteKey, offset: u64, len: usize) -> Result<(), Refusal> {
     let len = len as u64;
     // An end that does not exist is probed at the highest address, where nothing can be.
-    let last = offset.checked_add(len.saturating_sub(1)).unwrap_or(u64::MAX);
+    let last = offset.saturating_add(len.saturating_sub(1));
     let probed = exposure.read(key, last, &mut vec![0; usize::from(len > 0)]);
     probed.map_err(|refusal| match refusal {
         Refusal::OutOfRange { limit, .. } => Refusal::OutOfRange { offset, len, limit },

@@ -15,7 +15,8 @@ use crate::{AccessInfo, ExposedPart, Refusal, RegionId, RemoteKey, Rights, Sessi
 /// Version of the data protocol that this code speaks.
 pub const VERSION: u16 = 1;
 /// Bytes of a hello.
-pub const HELLO_BYTES: usize = 128;
+pub const HELLO_BYTES: usize = HELLO_LEN as usize;
+const HELLO_LEN: u32 = 128;
 /// Bytes of a reply's head.
 pub const REPLY_HEAD_BYTES: usize = 128;
 /// Ranges that one connection may be given; bounds what an initiator allocates for a welcome.
@@ -132,7 +133,7 @@ impl Hello {
             magic: HELLO_MAGIC,
             version: VERSION.into(),
             flags: 0.into(),
-            len: (HELLO_BYTES as u32).into(),
+            len: HELLO_LEN.into(),
             ticket: self.ticket.0,
             nonce: [0; 32],
             proof: [0; 32],

@@ -29,7 +29,7 @@ const DIRECT_BYTES: u64 = 32 << 10;
 /// One direct receive takes at most this, so that a stop is noticed soon.
 const DIRECT_STEP_BYTES: u64 = 1 << 20;
 
-const _: () = assert!(DIRECT_BYTES as usize + OP_HEADER_BYTES <= INBOX_BYTES / 2);
+const _: () = assert!(DIRECT_BYTES + OP_HEADER_BYTES as u64 <= INBOX_BYTES as u64 / 2);
 const _: () = assert!(ANSWER_HEADER_BYTES + MAX_REASON_BYTES as usize <= OUTBOX_BYTES);
 
 /// Serves until the connection ends, and says why. Answers what it can on the way out; no byte is
@@ -268,7 +268,7 @@ impl Server<'_> {
             return Ok(());
         }
         // An end that does not exist is probed at the highest address, where nothing can be.
-        let last = offset.checked_add(len - 1).unwrap_or(u64::MAX);
+        let last = offset.saturating_add(len - 1);
         self.exposure.read(key, last, &mut [0])
     }
 
