@@ -9,7 +9,7 @@
 //! - An operation touches exactly the bytes it names, or none and is refused with a reason.
 //! - A refusal ends that operation only; the connection and everybody else's go on.
 //! - Completions arrive in the order in which operations were posted.
-//! - Once a [`Connection`](target::Connection) is confirmed stopped, not one byte that it sent can land.
+//! - Once a [`Connection`] is confirmed stopped, not one byte that it sent can land.
 //! - No order of placement between two operations is promised (iWARP promises none).
 //!
 //! It fails with [`FabricError`] (the connection is lost; the outcome of what was in flight is

@@ -73,13 +73,28 @@ impl World {
     }
 
     pub(super) fn open(&mut self, id: ConnectionId, admitted: Admitted) {
-        // It may have been stopped already, while it was being admitted.
-        if let Some(link) = self.links.get_mut(&id).filter(|link| !link.ended()) {
-            link.admitted = Some(admitted);
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        match &link.end {
+            None => link.admitted = Some(admitted),
+            // Stopped already, while it was being admitted: its admission still hears of the end.
+            Some((_, end)) => {
+                let reason = match end {
+                    End::Stopped(reason) => CloseReason::Stopped(reason.clone()),
+                    End::Lost => CloseReason::Closed,
+                };
+                let admission = Arc::clone(&link.admission);
+                self.notices.push(Notice {
+                    admission,
+                    connection: id,
+                    reason,
+                });
+            }
         }
     }
 
-    /// False when the connection is known to be lost.
+    /// Sends a request; into nothing, once the connection has ended.
     pub(super) fn post(&mut self, id: ConnectionId, op: OpId, request: Request) {
         let due_ns = self.now_ns + self.travel_ns();
         if let Some(link) = self.links.get_mut(&id).filter(|link| !link.ended()) {
