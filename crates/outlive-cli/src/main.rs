@@ -1,2 +1,60 @@
 //! The `outlive` command.
-fn main() {}
+
+mod arguments;
+mod commands;
+mod confirm;
+mod demo;
+mod exit;
+mod failure;
+mod fsck;
+mod input;
+mod interrupt;
+mod invocation;
+mod logging;
+mod opening;
+mod output;
+mod progress;
+mod quantity;
+mod server;
+mod views;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::Arguments;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::invocation::Invocation;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(arguments.shared.verbose);
+    let invocation = Invocation::new(&arguments.shared);
+    match commands::run(&arguments.command, &invocation) {
+        Ok(()) => Exit::Success.into(),
+        Err(failure) => {
+            report(&failure, arguments.shared.json);
+            failure.exit.into()
+        }
+    }
+}
+
+/// One line on standard error; nobody is left to be told if that is closed.
+fn report(failure: &Failure, json: bool) {
+    use std::io::Write;
+    if failure.message.is_empty() {
+        return;
+    }
+    let line = if json {
+        serde_json::json!({"error": {
+            "code": failure.exit.name(),
+            "exit_code": failure.exit.code(),
+            "message": failure.message,
+        }})
+        .to_string()
+    } else {
+        format!("outlive: {}", failure.message)
+    };
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

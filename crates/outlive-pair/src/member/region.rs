@@ -111,6 +111,7 @@ fn open_options(config: &PairConfig) -> OpenOptions {
         owner: config.advertise.clone(),
         level: config.level,
         heartbeat: config.heartbeat,
+        accept_loss: false,
         retry_for: None,
     }
 }

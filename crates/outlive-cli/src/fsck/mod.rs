@@ -1,0 +1,214 @@
+//! Checks a closed medium: superblock, catalog, extents, and every region's sets.
+//!
+//! It reads with `outlive-layout`, as everybody does. It changes nothing unless it is told to repair, and then
+//! only rewrites a copy that does not verify from the one that does.
+
+mod extents;
+mod regions;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use outlive_layout::catalog::{Catalog, Extent, Record};
+use outlive_layout::{Reader, Recovery, RecoveryOptions, RegionId, Start};
+use outlive_media::{Copy, FileMedia, MediaError, Medium, Superblock};
+
+use self::extents::Extents;
+pub(crate) use self::report::Report;
+
+/// Why a medium could not be checked at all.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct NotChecked(#[from] MediaError);
+
+/// Checks the medium at `path`, and repairs what can be, if asked to.
+///
+/// # Errors
+/// [`NotChecked`] where there is no such medium, or it is in use, or it is none of ours. What is wrong with it
+/// stands in the report.
+pub(crate) fn check(path: &Path, repair: bool) -> Result<Report, NotChecked> {
+    let medium = Arc::new(Medium::new(Box::new(FileMedia::open_for_check(path, repair)?)));
+    let mut check = Check {
+        medium,
+        repair,
+        report: Report::new(path),
+    };
+    if let Some(superblock) = check.superblock()? {
+        check.contents(&superblock)?;
+    }
+    Ok(check.report)
+}
+
+struct Check {
+    medium: Arc<Medium>,
+    repair: bool,
+    report: Report,
+}
+
+impl Check {
+    /// The superblock, unless no copy of it is any good.
+    fn superblock(&mut self) -> Result<Option<Superblock>, NotChecked> {
+        let copies = Superblock::read_copies(&self.medium);
+        let newest = match Superblock::read(&self.medium) {
+            Ok(newest) => newest,
+            Err(error @ (MediaError::Superblock { .. } | MediaError::WrongLength { .. })) => {
+                self.report.problem("superblock", Some(0), error.to_string());
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for (index, copy) in copies.iter().enumerate() {
+            if matches!(copy, Copy::Valid(_)) {
+                continue;
+            }
+            let offset = index as u64 * outlive_media::superblock::BLOCK;
+            let finding = self
+                .report
+                .problem("superblock", Some(offset), format!("copy {index}: {copy}"));
+            if self.repair {
+                // Copies take turns, so the next sequence goes to the damaged one.
+                Superblock {
+                    sequence: newest.sequence + 1,
+                    ..newest
+                }
+                .write(&self.medium)?;
+                self.report.repaired(
+                    finding,
+                    format!("superblock copy {index} rewritten from the other one"),
+                );
+            }
+        }
+        self.report.unit = newest.geometry.unit.to_string();
+        self.report.incarnation = newest.incarnation;
+        Ok(Some(newest))
+    }
+
+    fn contents(&mut self, superblock: &Superblock) -> Result<(), NotChecked> {
+        let geometry = &superblock.geometry;
+        let allocatable = Extent {
+            start: geometry.allocatable_start,
+            len: geometry.allocatable_len,
+        };
+        let data = Extent {
+            start: geometry.catalog_data_start(),
+            len: geometry.catalog_data_len(),
+        };
+        let region = RegionId(geometry.catalog_region);
+        let source = Extents::new(self.medium.clone(), vec![data]);
+        let Some(recovered) = self.checkpoint("catalog", region, data.len, source)? else {
+            return Ok(());
+        };
+        let Some(catalog) = self.catalog(&recovered, allocatable) else {
+            return Ok(());
+        };
+        for violation in catalog.check() {
+            self.report.problem("catalog", None, violation.to_string());
+        }
+        self.report.regions = catalog.regions().len();
+        self.report.free_bytes = catalog.free_bytes();
+        self.report.regions_bytes = allocatable.len - catalog.free_bytes();
+        catalog
+            .regions_by_name()
+            .try_for_each(|region| self.region(region))
+    }
+
+    /// The catalog's state, unless a record in it breaks a rule.
+    fn catalog(&mut self, recovered: &Recovery, allocatable: Extent) -> Option<Catalog> {
+        let mut catalog = match &recovered.snapshot {
+            None => Catalog::new(allocatable),
+            Some(snapshot) => match Catalog::decode(&snapshot.payload, allocatable) {
+                Ok(catalog) => catalog,
+                Err(error) => {
+                    let sequence = snapshot.sequence;
+                    self.report
+                        .problem("catalog", None, format!("snapshot {sequence}: {error}"));
+                    return None;
+                }
+            },
+        };
+        for update in &recovered.updates {
+            let sequence = update.sequence;
+            match Record::decode_all(&update.payload) {
+                Err(error) => {
+                    self.report
+                        .problem("catalog", None, format!("update {sequence}: {error}"));
+                    return None;
+                }
+                Ok(records) => {
+                    for record in &records {
+                        if let Err(error) = catalog.apply(record) {
+                            self.report
+                                .problem("catalog", None, format!("update {sequence}: {error}"));
+                        }
+                    }
+                }
+            }
+        }
+        Some(catalog)
+    }
+
+    /// Checks a region in the checkpoint layout: control block copies, every seal, every set. Returns what it holds
+    /// where that can be read.
+    fn checkpoint(
+        &mut self,
+        name: &str,
+        region: RegionId,
+        data_len: u64,
+        mut source: Extents,
+    ) -> Result<Option<Recovery>, NotChecked> {
+        use outlive_layout::ReadError;
+        let mut reader = match Reader::open(&mut source, region, data_len) {
+            Ok(reader) => reader,
+            Err(ReadError::Source { source, .. }) => return Err(source.into()),
+            Err(error) => {
+                self.report.problem(name, Some(0), error.to_string());
+                return Ok(None);
+            }
+        };
+        match reader.log(&mut source) {
+            Ok((sets, findings)) => {
+                self.report.sets += sets.len();
+                self.report.layout(name, &findings);
+            }
+            Err(ReadError::Source { source, .. }) => return Err(source.into()),
+            Err(error) => self.report.problem_once(name, error.to_string()),
+        }
+        let options = RecoveryOptions {
+            accept_loss: false,
+            scan_whole: true,
+        };
+        match reader.recover(&mut source, Start::Everything, &options) {
+            Ok(recovered) => {
+                self.report.layout(name, &recovered.findings);
+                self.renew(name, &recovered, &mut source)?;
+                Ok(Some(recovered))
+            }
+            Err(ReadError::Source { source, .. }) => Err(source.into()),
+            Err(ReadError::Corrupt { finding }) => {
+                self.report.layout(name, &[finding]);
+                Ok(None)
+            }
+            Err(error) => {
+                self.report.problem_once(name, error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Renews copies that do not verify. A recovery without consent to a loss proposes nothing else.
+    fn renew(&mut self, name: &str, recovered: &Recovery, source: &mut Extents) -> Result<(), NotChecked> {
+        if !self.repair || recovered.repairs.is_empty() {
+            return Ok(());
+        }
+        for (offset, bytes) in &recovered.repairs {
+            source.write_at(*offset, bytes)?;
+        }
+        self.medium.settle()?;
+        for (offset, _) in &recovered.repairs {
+            let done = format!("{name}: control block copy at offset {offset} rewritten from the other one");
+            self.report.repaired_at(name, *offset, done);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! One run of the command: what its arguments ask of every command alike.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use outlive::{Context, Session, SessionOptions};
+
+use crate::arguments::Shared;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// What every command gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Invocation {
+    pub(crate) output: Output,
+    pub(crate) retry_for: Duration,
+    context: Option<PathBuf>,
+}
+
+impl Invocation {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        Self {
+            output: Output::new(shared.json),
+            retry_for: shared.retry_for,
+            context: shared.context.clone(),
+        }
+    }
+
+    /// Connects to the manager that the context file names.
+    pub(crate) fn session(&self) -> Result<Session, Failure> {
+        let mut options = SessionOptions::default();
+        options.retry_for = self.retry_for;
+        Ok(Session::connect_with(
+            &Context::discover(self.context.as_deref())?,
+            options,
+        )?)
+    }
+
+    /// Where the context file is, or is to be.
+    pub(crate) fn context_path(&self) -> Result<PathBuf, Failure> {
+        match &self.context {
+            Some(path) => Ok(path.clone()),
+            None => Ok(Context::default_path()?),
+        }
+    }
+}

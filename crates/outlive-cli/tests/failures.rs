@@ -1,0 +1,144 @@
+//! Every class of failure has its exit code and one clear line.
+
+mod support;
+
+use std::time::Instant;
+
+use support::{World, noise};
+
+#[test]
+fn names_and_usage() {
+    let world = World::new();
+    let _serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "1MiB"]);
+    world.fails(&["region", "create", "orders", "--size", "1MiB"], 4, "exists");
+    for command in ["load", "log", "save", "append", "watch", "takeover"] {
+        world.fails(&[command, "nobody"], 3, "nobody");
+    }
+    world.fails(&["clear", "nobody", "--yes"], 3, "nobody");
+    world.fails(&["region", "show", "nobody"], 3, "nobody");
+    world.fails(&["region", "rm", "nobody", "--yes"], 3, "nobody");
+    world.fails(&["switchover", "nobody"], 3, "nobody");
+    world.fails(&["load", "orders"], 15, "no snapshot");
+    world.fails(&["load", "orders", "--sequence", "77"], 15, "77");
+    world.fails(&["region", "create", "huge", "--size", "1TiB"], 6, "");
+    assert_eq!(world.run(&["region", "create", "x", "--size", "lots"]).code, 2);
+    assert_eq!(world.run(&["no-such-command"]).code, 2);
+    assert_eq!(world.run(&[]).code, 2);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let world = World::new();
+    let _serve = world.serve();
+    world.ok(&[
+        "region",
+        "create",
+        "orders",
+        "--size",
+        "1MiB",
+        "--max-snapshot",
+        "128KiB",
+    ]);
+    world.ok_with_input(&["save", "orders"], b"whole");
+    world.fails_with_input(&["save", "orders"], &noise(1, 128 * 1024 + 1), 5, "131072");
+    world.fails_with_input(&["append", "orders"], &noise(1, 2 << 20), 5, "orders");
+    // Fill the journal.
+    let line = String::from_utf8(vec![b'x'; 1023]).unwrap() + "\n";
+    let said = world.fails_with_input(
+        &["append", "orders", "--lines"],
+        line.repeat(2000).as_bytes(),
+        5,
+        "full",
+    );
+    let committed: usize = said
+        .split("; ")
+        .last()
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .expect("how many are committed");
+    let kept = world.ok(&["load", "orders", "--updates", "--lines"]);
+    assert_eq!(
+        kept.len(),
+        committed * 1024,
+        "exactly those that were said to be committed are there"
+    );
+    assert!(committed > 100);
+    assert_eq!(world.ok(&["load", "orders"]), b"whole");
+    // A snapshot makes room again.
+    world.ok_with_input(&["save", "orders"], b"newer");
+    world.ok_with_input(&["append", "orders"], &noise(1, 1024));
+}
+
+#[test]
+fn credentials_and_reachability() {
+    let world = World::new();
+    world.fails(&["status"], 9, "context.json");
+    let serve = world.serve();
+    let context = world.path("context.json");
+    let good = std::fs::read_to_string(&context).unwrap();
+    let token = serde_json::from_str::<serde_json::Value>(&good).unwrap()["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let wrong = world.path("wrong.json");
+    std::fs::write(&wrong, good.replace(&token, "0123456789abcdef")).unwrap();
+    world.fails(&["status", "--context", wrong.to_str().unwrap()], 9, "token");
+    serve.stop();
+    let started = Instant::now();
+    let said = world.fails(&["status", "--retry-for", "300ms"], 10, "unreachable");
+    assert!(said.contains(" s"), "it says for how long it was tried: {said}");
+    assert!(
+        started.elapsed().as_millis() >= 300,
+        "it was tried for as long as was asked"
+    );
+}
+
+#[test]
+fn with_json_a_failure_is_an_object() {
+    let world = World::new();
+    let _serve = world.serve();
+    let outcome = world.run(&["load", "nobody", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+    assert_eq!(error["error"]["code"], "no_such_region");
+    assert_eq!(error["error"]["exit_code"], 3);
+    assert_eq!(outcome.code, 3);
+    assert!(outcome.stdout.is_empty());
+}
+
+#[test]
+fn a_live_primary_keeps_others_out_unless_they_take_over() {
+    let world = World::new();
+    let _serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "4MiB"]);
+    // A primary that waits for more lines.
+    let mut owner = world
+        .command(["append", "orders", "--lines", "--owner", "the first"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    await_owner(&world);
+    world.fails_with_input(&["save", "orders"], b"other", 7, "the first");
+    world.fails(&["region", "rm", "orders", "--yes"], 7, "the first");
+    world.ok_with_input(&["save", "orders", "--take-over"], b"other");
+    use std::io::Write;
+    let mut stdin = owner.stdin.take().unwrap();
+    // It is fenced already; whether the pipe still takes the line does not matter.
+    let _ = stdin.write_all(b"too late\n");
+    drop(stdin);
+    let output = owner.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(said.contains("fenced"), "{said}");
+    assert_eq!(world.ok(&["load", "orders", "--all"]), b"other");
+}
+
+fn await_owner(world: &World) {
+    let deadline = Instant::now() + std::time::Duration::from_secs(30);
+    while world.json(&["region", "show", "orders"])[0]["owner_alive"] != true {
+        assert!(Instant::now() < deadline, "the owner never came");
+    }
+}

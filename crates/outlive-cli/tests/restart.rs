@@ -1,0 +1,221 @@
+//! The unit outlives its clients, and itself.
+
+mod support;
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use support::{World, noise};
+
+#[test]
+fn nothing_committed_is_missing_after_kill_9() {
+    let world = World::new();
+    let serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "8MiB"]);
+    world.ok_with_input(&["save", "orders"], &noise(1, 1_000_000));
+    world.ok_with_input(&["append", "orders", "--lines"], b"one\ntwo\n");
+    world.ok_with_input(&["append", "orders", "--level", "placed"], b"three");
+    let before = serve.kill();
+    let serve = world.serve_again(&before);
+    assert_eq!(
+        serve.ready["incarnation"].as_u64().unwrap(),
+        before["incarnation"].as_u64().unwrap() + 1,
+        "each start is an incarnation of its own"
+    );
+    assert!(world.ok(&["load", "orders"]) == noise(1, 1_000_000));
+    assert_eq!(
+        world.ok(&["load", "orders", "--updates", "--lines"]),
+        b"one\ntwo\nthree\n"
+    );
+}
+
+#[test]
+fn both_processes_dead_and_the_unit_restarted() {
+    let world = World::new();
+    let serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "8MiB"]);
+    world.ok_with_input(&["save", "orders"], b"whole");
+    let mut primary = world
+        .command(["append", "orders", "--lines"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let backup = support::Process::start(world.command(["watch", "orders", "--json"]));
+    assert_eq!(backup.json_line()["kind"], "snapshot");
+    let mut stdin = primary.stdin.take().unwrap();
+    stdin.write_all(b"acknowledged\n").unwrap();
+    assert_eq!(
+        backup.json_line()["kind"],
+        "update",
+        "the backup has read it, so it is placed"
+    );
+    primary.kill().unwrap();
+    primary.wait().unwrap();
+    backup.kill();
+    let before = serve.kill();
+    let _serve = world.serve_again(&before);
+    assert_eq!(
+        world.ok(&["load", "orders", "--all", "--lines"]),
+        b"whole\nacknowledged\n"
+    );
+    world.ok_with_input(&["append", "orders"], b"and on");
+    assert_eq!(
+        world.ok(&["load", "orders", "--updates", "--lines"]),
+        b"acknowledged\nand on\n"
+    );
+}
+
+#[test]
+fn clients_reconnect_by_themselves() {
+    let world = World::new();
+    let serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "8MiB"]);
+    let mut primary = world
+        .command(["append", "orders", "--lines", "--retry-for", "60s"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let watch = support::Process::start(world.command([
+        "watch",
+        "orders",
+        "--payload",
+        "--json",
+        "--retry-for",
+        "60s",
+    ]));
+    let mut stdin = primary.stdin.take().unwrap();
+    stdin.write_all(b"before\n").unwrap();
+    assert_eq!(watch.json_line()["text"], "before");
+    let before = serve.kill();
+    stdin.write_all(b"meanwhile\n").unwrap();
+    let _serve = world.serve_again(&before);
+    stdin.write_all(b"after\n").unwrap();
+    assert_eq!(watch.json_line()["text"], "meanwhile");
+    assert_eq!(watch.json_line()["text"], "after");
+    drop(stdin);
+    let output = primary.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        world.ok(&["load", "orders", "--updates", "--lines"]),
+        b"before\nmeanwhile\nafter\n"
+    );
+}
+
+#[test]
+fn sigterm_ends_it_cleanly_and_the_token_stays() {
+    let world = World::new();
+    let serve = world.serve();
+    let token = || {
+        let text = std::fs::read_to_string(world.path("context.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["token"].clone()
+    };
+    let first = token();
+    let watching = support::Process::start(world.command(["status", "--json"]));
+    assert!(watching.json_line()["units"].is_array());
+    let before = serve.stop();
+    let _serve = world.serve_again(&before);
+    assert_eq!(token(), first);
+}
+
+#[test]
+fn a_medium_is_served_once() {
+    let world = World::new();
+    let _serve = world.serve();
+    let medium = format!("file:{}", world.medium().display());
+    let other = world.path("other.json");
+    let arguments = [
+        "serve",
+        "--media",
+        &medium,
+        "--control",
+        "127.0.0.1:0",
+        "--data",
+        "127.0.0.1:0",
+        "--context",
+        other.to_str().unwrap(),
+    ];
+    world.fails(&arguments, 12, "unit.media");
+    assert!(
+        !other.exists(),
+        "a server that did not start leaves no context file"
+    );
+}
+
+#[test]
+fn only_loopback_without_consent() {
+    let world = World::new();
+    let medium = format!("file:{},size=64MiB", world.medium().display());
+    for address in ["--control", "--data"] {
+        let mut arguments = vec!["serve", "--media", &medium, address, "0.0.0.0:0"];
+        if address == "--data" {
+            arguments.extend(["--control", "127.0.0.1:0"]);
+        }
+        world.fails(&arguments, 2, "--insecure");
+    }
+    assert!(!world.medium().exists(), "refused before anything was made");
+}
+
+#[test]
+fn metrics_are_there_for_prometheus() {
+    let world = World::new();
+    let serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "1MiB"]);
+    world.ok_with_input(&["save", "orders"], b"whole");
+    let answer = scrape(serve.ready["control"].as_str().unwrap());
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for line in ["outlive_region_bytes{region=\"orders\"} 1048576", "# EOF"] {
+        assert!(
+            answer.lines().any(|found| found == line),
+            "{line} is missing in {answer}"
+        );
+    }
+    assert!(answer.contains("outlive_unit_flushes_total{"), "{answer}");
+}
+
+fn scrape(control: &str) -> String {
+    use std::io::Read;
+    let mut connection = std::net::TcpStream::connect(control).unwrap();
+    connection
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    write!(
+        connection,
+        "GET /metrics HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn an_idle_server_is_idle() {
+    let world = World::new();
+    let serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "1MiB"]);
+    let watch = support::Process::start(world.command(["watch", "orders"]));
+    world.ok_with_input(&["save", "orders"], b"whole");
+    watch.line();
+    let (before, started) = (cpu_ticks(serve.process.id()), Instant::now());
+    std::thread::sleep(Duration::from_secs(2));
+    let used = cpu_ticks(serve.process.id()) - before;
+    // Ticks are hundredths of a second; one reader that looks ten times a second is nearly nothing.
+    let allowed = started.elapsed().as_secs_f64() * 100.0 * 0.1;
+    assert!(
+        (used as f64) < allowed,
+        "{used} ticks of {:.0} are not idle",
+        started.elapsed().as_secs_f64() * 100.0
+    );
+}
+
+fn cpu_ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name, in parentheses, may hold blanks.
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}

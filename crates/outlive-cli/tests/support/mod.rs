@@ -1,0 +1,316 @@
+//! Real processes for tests: a folder of their own, a server, commands. Whatever is started here is
+//! killed, by its process id, when the test ends.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Nothing here takes this long; whatever does hangs.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// A place with a context file and a medium of its own.
+pub struct World {
+    folder: TempDir,
+    media: String,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+/// A process that dies with the test.
+pub struct Process {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+/// A running `outlive serve`.
+pub struct Serve {
+    pub process: Process,
+    pub ready: Value,
+}
+
+impl World {
+    /// On a file of 64 MiB.
+    pub fn new() -> Self {
+        Self::with_media("64MiB")
+    }
+
+    pub fn with_media(size: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let media = format!("file:{},size={size}", folder.path().join("unit.media").display());
+        Self { folder, media }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn medium(&self) -> PathBuf {
+        self.path("unit.media")
+    }
+
+    /// `outlive`, finding its context here.
+    pub fn command<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outlive"));
+        command
+            .args(arguments)
+            .env("OUTLIVE_CONTEXT", self.path("context.json"))
+            .env_remove("RUST_LOG");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts a server on free ports and waits until it is ready.
+    pub fn serve(&self) -> Serve {
+        self.serve_on("127.0.0.1:0", "127.0.0.1:0")
+    }
+
+    /// Starts a server again, where the one before was.
+    pub fn serve_again(&self, before: &Value) -> Serve {
+        let address = |name: &str| before[name].as_str().expect("an address").to_owned();
+        self.serve_on(&address("control"), &address("data"))
+    }
+
+    fn serve_on(&self, control: &str, data: &str) -> Serve {
+        let arguments = [
+            "serve",
+            "--json",
+            "--media",
+            &self.media,
+            "--control",
+            control,
+            "--data",
+            data,
+        ];
+        let process = Process::start(self.command(arguments));
+        let ready = process.json_line();
+        assert_eq!(ready["event"], "ready");
+        Serve { process, ready }
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        self.run_with_input(arguments, b"")
+    }
+
+    pub fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Outcome {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("outlive starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        let input = input.to_vec();
+        // A command that does not read its input closes the pipe: no concern of ours.
+        std::thread::spawn(move || stdin.write_all(&input));
+        finish(child, arguments)
+    }
+
+    /// Runs a command that must succeed; returns its standard output.
+    pub fn ok(&self, arguments: &[&str]) -> Vec<u8> {
+        self.ok_with_input(arguments, b"")
+    }
+
+    pub fn ok_with_input(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        let outcome = self.run_with_input(arguments, input);
+        assert_eq!(outcome.code, 0, "outlive {arguments:?}: {}", outcome.stderr);
+        outcome.stdout
+    }
+
+    /// Runs a command that must succeed with `--json`; returns each line's value.
+    pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let arguments = [arguments, &["--json"]].concat();
+        let text = String::from_utf8(self.ok(&arguments)).expect("JSON is UTF-8");
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a JSON value per line"))
+            .collect()
+    }
+
+    /// Runs a command that must fail with this code and one line that contains `text`.
+    pub fn fails(&self, arguments: &[&str], code: i32, text: &str) -> String {
+        self.fails_with_input(arguments, b"", code, text)
+    }
+
+    pub fn fails_with_input(&self, arguments: &[&str], input: &[u8], code: i32, text: &str) -> String {
+        let outcome = self.run_with_input(arguments, input);
+        assert_eq!(outcome.code, code, "outlive {arguments:?}: {}", outcome.stderr);
+        assert_eq!(outcome.stderr.lines().count(), 1, "one line: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(text),
+            "{text:?} is missing in: {}",
+            outcome.stderr
+        );
+        outcome.stderr
+    }
+}
+
+impl Outcome {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+impl Process {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the process starts");
+        let stdout = child.stdout.take().expect("piped");
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line of its standard output; fails if there is none in time.
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(HANGS).expect("a line of output")
+    }
+
+    pub fn json_line(&self) -> Value {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(id.expect("a process id"), signal).expect("the process is there");
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the process is there");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait(&mut self) -> i32 {
+        await_end(&mut self.child, "a process")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be gone already; stopped processes take SIGKILL, too.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Serve {
+    /// SIGKILL; returns where it was, to start it again there.
+    pub fn kill(self) -> Value {
+        self.process.kill();
+        self.ready
+    }
+
+    /// SIGTERM, and a clean end.
+    pub fn stop(mut self) -> Value {
+        self.process.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.process.wait(), 0);
+        self.ready
+    }
+}
+
+/// Bytes without a pattern, equal for equal seeds.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Flips every bit of one byte of a file.
+pub fn flip(path: &Path, offset: u64) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("the file opens");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).expect("it is that long");
+    file.write_all_at(&[!byte[0]], offset).expect("it can be written");
+}
+
+/// Where `needle` stands in a file.
+pub fn find(path: &Path, needle: &[u8]) -> u64 {
+    let bytes = std::fs::read(path).expect("the file can be read");
+    let at = bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
+        .expect("the bytes are in the file");
+    at as u64
+}
+
+fn finish(mut child: Child, arguments: &[&str]) -> Outcome {
+    let (mut stdout, mut stderr) = (
+        child.stdout.take().expect("piped"),
+        child.stderr.take().expect("piped"),
+    );
+    let read_stdout = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let read_stderr = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stderr.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let code = await_end(&mut child, &format!("outlive {arguments:?}"));
+    let stdout = read_stdout.join().expect("no panic").expect("output can be read");
+    let stderr = read_stderr.join().expect("no panic").expect("output can be read");
+    Outcome {
+        code,
+        stdout,
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+/// The exit code; ended by a signal: 128 and its number, as shells say it.
+fn await_end(child: &mut Child, what: &str) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    let deadline = Instant::now() + HANGS;
+    loop {
+        if let Some(status) = child.try_wait().expect("the process can be waited for") {
+            return status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().expect("a signal ended it"));
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{what} hangs");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
