@@ -143,7 +143,10 @@ impl Geometry {
         if self.ring_start != ring_start(self.slots, self.max_snapshot) {
             return wrong("the journal does not begin behind the slots");
         }
-        if self.ring_len < MIN_RING_BYTES || self.ring_len % 8 != 0 || self.ring_base % 8 != 0 {
+        if self.ring_len < MIN_RING_BYTES
+            || !self.ring_len.is_multiple_of(8)
+            || !self.ring_base.is_multiple_of(8)
+        {
             return wrong("the journal's length or base");
         }
         match self.ring_start.checked_add(self.ring_len) {

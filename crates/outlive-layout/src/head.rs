@@ -1,7 +1,7 @@
 //! A region's head: control block, heartbeat and seals, read together.
 
 use crate::control::ControlBlock;
-use crate::geometry::{BLOCK_BYTES, HEARTBEAT_OFFSET, MAX_SLOTS, MIN_SLOTS, SEALS_OFFSET};
+use crate::geometry::{BLOCK_BYTES, MAX_SLOTS, MIN_SLOTS, SEALS_OFFSET};
 use crate::heartbeat::{FLOOR_OFFSET, WORD_OFFSET};
 use crate::seal::{Seal, SealState};
 use crate::{FloorRecord, ReadError, RegionId, Source};
@@ -52,7 +52,6 @@ impl Head {
             })
             .collect();
         let floor = FloorRecord::decode(region, at(&bytes, FLOOR_OFFSET));
-        debug_assert!(FLOOR_OFFSET < HEARTBEAT_OFFSET + BLOCK_BYTES);
         Ok(Self {
             control,
             heartbeat: word,

@@ -86,7 +86,7 @@ impl Journal {
         place: &Place,
     ) -> Result<Result<SetHeader, HeaderFault>, ReadError<S::Error>> {
         let room = self.geometry.ring_room(place.logical);
-        if room < HEADER || place.logical % SET_ALIGN != 0 {
+        if room < HEADER || !place.logical.is_multiple_of(SET_ALIGN) {
             return Ok(Err(HeaderFault::Shape("place")));
         }
         let region = self.region;

@@ -41,7 +41,7 @@ pub use finding::{Finding, HeaderFault};
 pub use geometry::{Geometry, GeometryError};
 pub use heartbeat::FloorRecord;
 pub use metadata::MetadataPage;
-pub use reader::{Cursor, Fresh, ReadOptions, Reader, Reading, View};
+pub use reader::{Cursor, Fresh, Log, ReadOptions, Reader, Reading, View};
 pub use recovery::{Recovery, RecoveryOptions, ResumePoint, SlotCheck, SlotState, Start};
 pub use region::{RegionId, RegionKind};
 pub use resize::{CopyRange, ResizeError, ResizePlan};

@@ -4,11 +4,17 @@
 //! it. Whatever does not verify is looked at again after the region's head was read anew, and only then
 //! judged: the journal's end (perhaps not for long), overtaken, another history, or corrupt. Retries are bounded.
 
+mod gathered;
+mod walk;
+
+use gathered::Gathered;
+use walk::Stop;
+
 use crate::finding::{Finding, HeaderFault};
 use crate::head::Head;
 use crate::journal::{Journal, Place};
 use crate::set::SetKind;
-use crate::{Geometry, ReadError, RegionId, Seal, Set, SetHeader, Source};
+use crate::{Geometry, ReadError, RegionId, Seal, Set, Source};
 
 /// The journal is read in pieces of this size: large enough that a network's round trip does not count,
 /// small enough that the end of a short journal is not paid for with megabytes of old laps.
@@ -73,6 +79,10 @@ pub struct Reading {
     pub cursor: Cursor,
 }
 
+/// Every set that is kept, by generation and sequence and without payloads, takeover and clear marks
+/// among them; and what was found beside them.
+pub type Log = (Vec<Set>, Vec<Finding>);
+
 /// What came since a cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fresh {
@@ -102,29 +112,6 @@ pub enum Fresh {
         /// Generation that went on.
         generation: u64,
     },
-}
-
-/// How a walk beside a live writer ended.
-pub(crate) enum Stop {
-    End,
-    Full,
-    Overrun(Seal),
-    Diverged { common: u64, generation: u64 },
-}
-
-/// How a reader's place relates to the history of a newer generation.
-enum History {
-    /// It lies on it.
-    Same,
-    /// The newer generation has not written yet.
-    Unwritten,
-    /// It does not.
-    Other { common: u64, generation: u64 },
-}
-
-enum Verdict {
-    Again,
-    Stop(Stop),
 }
 
 impl Reader {
@@ -285,10 +272,7 @@ impl Reader {
     ///
     /// # Errors
     /// The source's. Damage is among the findings.
-    pub fn log<S: Source>(
-        &mut self,
-        source: &mut S,
-    ) -> Result<(Vec<Set>, Vec<Finding>), ReadError<S::Error>> {
+    pub fn log<S: Source>(&mut self, source: &mut S) -> Result<Log, ReadError<S::Error>> {
         let head = self.head(source)?;
         let mut findings = head_findings(&head);
         let mut sets = Vec::new();
@@ -413,159 +397,6 @@ impl Reader {
         Ok(seal.covers(self.region, &payload).then_some(payload))
     }
 
-    /// Walks from `place` until nothing follows, or `visit` returns false.
-    fn walk<S: Source>(
-        &mut self,
-        source: &mut S,
-        place: &mut Place,
-        visit: &mut dyn FnMut(&SetHeader, &[u8]) -> bool,
-    ) -> Result<Stop, ReadError<S::Error>> {
-        self.journal.forget();
-        // A walk from a snapshot stands in the region's own history: there is nothing to reconcile.
-        let mut reconciled = u64::MAX;
-        self.walk_reconciled(source, place, &mut reconciled, visit)
-    }
-
-    fn walk_reconciled<S: Source>(
-        &mut self,
-        source: &mut S,
-        place: &mut Place,
-        reconciled_generation: &mut u64,
-        visit: &mut dyn FnMut(&SetHeader, &[u8]) -> bool,
-    ) -> Result<Stop, ReadError<S::Error>> {
-        let mut attempts = 0;
-        loop {
-            match self.journal.step(source, place)? {
-                Ok(header) => {
-                    attempts = 0;
-                    if !visit(&header, self.journal.payload(&header)) {
-                        return Ok(Stop::Full);
-                    }
-                    place.pass(&header);
-                }
-                Err(fault) => match self.judge(source, place, fault, reconciled_generation)? {
-                    Verdict::Again if attempts < MAX_ATTEMPTS => attempts += 1,
-                    Verdict::Again => return Err(ReadError::Busy { attempts }),
-                    Verdict::Stop(stop) => return Ok(stop),
-                },
-            }
-        }
-    }
-
-    /// Nothing whole follows at `place`: why?
-    fn judge<S: Source>(
-        &mut self,
-        source: &mut S,
-        place: &Place,
-        fault: HeaderFault,
-        reconciled_generation: &mut u64,
-    ) -> Result<Verdict, ReadError<S::Error>> {
-        let beyond = self.journal.scan_buffered(place);
-        let geometry = self.geometry().sequence;
-        let head = self.head(source)?;
-        if self.geometry().sequence != geometry {
-            return Ok(Verdict::Again);
-        }
-        let floor = head.best_floor().max(beyond.floor);
-        let reconciled = (*reconciled_generation).max(place.generation);
-        let other_history = head.generation().max(beyond.generation) > reconciled;
-        let sealed_beyond = matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_));
-        if floor <= place.sequence && !overtaken(&head, place) && !other_history && !sealed_beyond {
-            return Ok(Verdict::Stop(Stop::End));
-        }
-        // Something is known to have been committed here, or overwritten. What is buffered may be older
-        // than that knowledge: look again, and only then at the seals again.
-        self.journal.forget();
-        let fault = match self.journal.step(source, place)? {
-            Ok(_) => return Ok(Verdict::Again),
-            Err(fault) => fault,
-        };
-        let head = self.head(source)?;
-        if self.geometry().sequence != geometry {
-            return Ok(Verdict::Again);
-        }
-        if overtaken(&head, place) {
-            let newest = head.snapshots().first().map(|seal| (*seal).clone());
-            return Ok(newest.map_or(Verdict::Again, |seal| Verdict::Stop(Stop::Overrun(seal))));
-        }
-        if other_history {
-            match self.reconcile(source, &head, place)? {
-                History::Other { common, generation } => {
-                    return Ok(Verdict::Stop(Stop::Diverged { common, generation }));
-                }
-                History::Same => *reconciled_generation = head.generation().max(beyond.generation),
-                History::Unwritten => {}
-            }
-        }
-        if floor > place.sequence || matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_)) {
-            let finding = corrupt_finding(self.geometry(), place, floor, fault);
-            return Err(ReadError::Corrupt { finding });
-        }
-        Ok(Verdict::Stop(Stop::End))
-    }
-
-    /// A newer generation owns the region. Walks its history from the newest snapshot: does it pass
-    /// through `place`, where a reader of an older generation stands?
-    fn reconcile<S: Source>(
-        &mut self,
-        source: &mut S,
-        head: &Head,
-        place: &Place,
-    ) -> Result<History, ReadError<S::Error>> {
-        let mut at = start_of(head.snapshots().first().copied());
-        let mut common = at.sequence;
-        self.journal.forget();
-        while at.logical < place.logical {
-            match self.journal.step(source, &at)? {
-                Ok(header) => {
-                    at.pass(&header);
-                    if header.generation <= place.generation {
-                        common = header.sequence;
-                    }
-                }
-                Err(_) => break,
-            }
-        }
-        self.journal.forget();
-        // The newest snapshot may begin just where the reader stands, and be of the reader's own history.
-        let begins_here =
-            at == start_of(head.snapshots().first().copied()) && at.generation <= place.generation;
-        Ok(
-            if at.logical == place.logical && (at.sequence == place.sequence || begins_here) {
-                History::Same
-            } else if at.logical < place.logical && at.generation <= place.generation {
-                History::Unwritten
-            } else {
-                History::Other {
-                    common,
-                    generation: at.generation,
-                }
-            },
-        )
-    }
-
-    /// Where a walk over everything kept begins: at the journal's very beginning or behind the oldest
-    /// snapshot, where the journal still leads from there to the newest one; else behind the newest.
-    fn oldest_start<S: Source>(&mut self, source: &mut S, head: &Head) -> Result<Place, ReadError<S::Error>> {
-        let seals = head.snapshots();
-        let newest = start_of(seals.first().copied());
-        for seal in std::iter::once(None).chain(seals.iter().skip(1).rev().copied().map(Some)) {
-            let start = start_of(seal);
-            let mut place = start;
-            self.journal.forget();
-            while place.logical < newest.logical {
-                match self.journal.step(source, &place)? {
-                    Ok(header) => place.pass(&header),
-                    Err(_) => break,
-                }
-            }
-            if place.logical == newest.logical {
-                return Ok(start);
-            }
-        }
-        Ok(newest)
-    }
-
     fn lost_finding(&self, head: &Head) -> Option<Finding> {
         let floor = head.lost_snapshot()?;
         Some(Finding::SnapshotLost {
@@ -615,66 +446,6 @@ impl Cursor {
     }
 }
 
-/// Sets gathered on a walk that began at a snapshot.
-struct Gathered {
-    snapshot: Option<Set>,
-    start: Place,
-    verified: Option<(u64, u64)>,
-    updates: Vec<Set>,
-    cleared: Option<u64>,
-    view: View,
-}
-
-impl Gathered {
-    fn from_snapshot(snapshot: Option<Set>, view: View) -> Self {
-        let start = snapshot.as_ref().map_or(start_of(None), |set| Place {
-            logical: set.logical,
-            generation: set.generation,
-            sequence: set.sequence,
-        });
-        let verified = snapshot.as_ref().map(|set| (set.generation, set.sequence));
-        Self {
-            snapshot,
-            start,
-            verified,
-            updates: Vec::new(),
-            cleared: None,
-            view,
-        }
-    }
-
-    fn start(&self) -> Place {
-        self.start
-    }
-
-    fn take(&mut self, header: &SetHeader, payload: &[u8]) {
-        match (header.kind, self.view) {
-            (SetKind::Clear, View::Current) => {
-                self.cleared = Some(header.sequence);
-                self.snapshot = None;
-                self.updates.clear();
-            }
-            (SetKind::Clear, View::Cleared) => {
-                self.cleared.get_or_insert(header.sequence);
-            }
-            (SetKind::Update, view) if view == View::Current || self.cleared.is_none() => {
-                self.updates.push(header.clone().into_set(payload.to_vec()));
-            }
-            _ => {}
-        }
-    }
-
-    fn into_reading(self, place: Place, findings: Vec<Finding>) -> Reading {
-        Reading {
-            snapshot: self.snapshot,
-            updates: self.updates,
-            cleared: self.cleared,
-            findings,
-            cursor: Cursor::new(place, self.verified),
-        }
-    }
-}
-
 /// Where the journal begins behind a snapshot, or at its very beginning.
 pub(crate) fn start_of(seal: Option<&Seal>) -> Place {
     seal.map_or(
@@ -715,11 +486,4 @@ pub(crate) fn head_findings(head: &Head) -> Vec<Finding> {
         offset: head.control.geometry.seal_offset(slot),
     });
     control.into_iter().chain(seals).collect()
-}
-
-/// Whether a snapshot covers `place`, so that its space may have been reused.
-fn overtaken(head: &Head, place: &Place) -> bool {
-    head.snapshots()
-        .iter()
-        .any(|seal| seal.journal_start > place.logical)
 }

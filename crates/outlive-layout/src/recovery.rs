@@ -194,7 +194,7 @@ impl Reader {
         &mut self,
         source: &mut S,
         salvage: &mut Salvage,
-    ) -> Result<(Option<Seal>, Vec<u8>), ReadError<S::Error>> {
+    ) -> Result<Loaded, ReadError<S::Error>> {
         for _ in 0..MAX_ATTEMPTS {
             let Some((seal, payload, findings)) =
                 self.newest_snapshot(source, salvage.options.accept_loss)?
@@ -292,6 +292,9 @@ impl Reader {
         Ok(())
     }
 }
+
+/// A snapshot's seal, where there is one, and its payload.
+type Loaded = (Option<Seal>, Vec<u8>);
 
 /// A recovery in the making.
 struct Salvage {

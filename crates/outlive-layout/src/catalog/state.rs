@@ -458,7 +458,7 @@ impl Catalog {
     fn end_within(&self, start: u64, len: u64) -> Option<u64> {
         let end = start.checked_add(len)?;
         let limit = self.allocatable.end()?;
-        let aligned = start % EXTENT_ALIGN == 0 && len % EXTENT_ALIGN == 0 && len > 0;
+        let aligned = start.is_multiple_of(EXTENT_ALIGN) && len.is_multiple_of(EXTENT_ALIGN) && len > 0;
         (aligned && start >= self.allocatable.start && end <= limit).then_some(end)
     }
 
