@@ -128,6 +128,13 @@ impl SessionClient {
         &self.session
     }
 
+    /// Looks for the primary at these addresses from now on; the session, and an unfinished request, go on.
+    #[must_use]
+    pub fn with_addresses<A: Into<String>>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
+        self.addresses = addresses.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sends a command until it is answered, and returns its reply.
     ///
     /// # Errors

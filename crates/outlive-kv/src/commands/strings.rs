@@ -76,7 +76,8 @@ impl SetOptions {
                 options.keep_deadline = true;
             } else {
                 // Redis takes the same unit twice, and the last number then counts.
-                let fits = |unit: &Timeout| !options.keep_deadline && timeout.is_none_or(|(old, _)| old == *unit);
+                let fits =
+                    |unit: &Timeout| !options.keep_deadline && timeout.is_none_or(|(old, _)| old == *unit);
                 let unit = Timeout::option(word).filter(fits);
                 let (unit, (number, rest)) = unit.zip(args.split_first()).ok_or(CommandError::Syntax)?;
                 timeout = Some((unit, *number));
@@ -241,6 +242,10 @@ fn getrange(view: View<'_>, args: Args<'_>) -> Outcome {
     };
     // As in Redis, and unlike in lists, a last index before the first byte stands for the first byte.
     let first = i64::try_from(text.len()).map_or(i64::MIN, |len| -len);
-    let stop = if start <= stop || start >= 0 { stop.max(first) } else { stop };
+    let stop = if start <= stop || start >= 0 {
+        stop.max(first)
+    } else {
+        stop
+    };
     Ok(Reply::bulk(&text[index_range(start, stop, text.len())]))
 }
