@@ -21,7 +21,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::pwritev;
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync};
 
-const LEN: u64 = 256 << 20;
+const LEN: usize = 256 << 20;
 const ROUNDS: usize = 150;
 /// The kernel takes at most this many parts in one call.
 const MAX_PARTS: usize = 1024;
@@ -58,7 +58,7 @@ fn compare(folder: &Path, written: bool, bytes: usize, writes: usize) -> Result<
     let mut took = [(); 3].map(|()| Vec::new());
     for round in 0..ROUNDS {
         for (index, (way, target)) in ways.iter().zip(&targets).enumerate() {
-            let at = (round * bytes * writes) as u64 % (LEN / 2);
+            let at = round * bytes * writes % (LEN / 2);
             took[index].push(target.round(*way, at, &payload, writes)?);
         }
     }
@@ -102,17 +102,17 @@ impl Target {
             .create(true)
             .truncate(true)
             .open(path)?;
-        fallocate(&file, FallocateFlags::empty(), 0, LEN)?;
+        fallocate(&file, FallocateFlags::empty(), 0, LEN as u64)?;
         if written {
             let zeros = vec![0; 1 << 20];
             for at in (0..LEN).step_by(zeros.len()) {
-                file.write_all_at(&zeros, at)?;
+                file.write_all_at(&zeros, at as u64)?;
             }
         }
         file.sync_all()?;
-        let (protection, len) = (ProtFlags::READ | ProtFlags::WRITE, LEN as usize);
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new shared mapping at an address of the kernel's choice replaces nothing.
-        let map = unsafe { mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, &file, 0)? };
+        let map = unsafe { mmap(ptr::null_mut(), LEN, protection, MapFlags::SHARED, &file, 0)? };
         Ok(Self {
             file,
             map: map.cast(),
@@ -121,24 +121,24 @@ impl Target {
     }
 
     /// How long placing took, and placing and persisting together.
-    fn round(&self, way: Way, at: u64, payload: &[u8], writes: usize) -> io::Result<(Duration, Duration)> {
+    fn round(&self, way: Way, at: usize, payload: &[u8], writes: usize) -> io::Result<(Duration, Duration)> {
         let begun = Instant::now();
         let len = payload.len() * writes;
         match way {
             Way::Each => {
                 for index in 0..writes {
                     self.file
-                        .write_all_at(payload, at + (index * payload.len()) as u64)?;
+                        .write_all_at(payload, (at + index * payload.len()) as u64)?;
                 }
             }
             Way::Gathered => {
                 assert!(writes <= MAX_PARTS, "one call");
                 let parts: Vec<_> = (0..writes).map(|_| IoSlice::new(payload)).collect();
-                assert_eq!(pwritev(&self.file, &parts, at)?, len);
+                assert_eq!(pwritev(&self.file, &parts, at as u64)?, len);
             }
             Way::Mapped => {
                 for index in 0..writes {
-                    let into = self.map.wrapping_add(at as usize + index * payload.len());
+                    let into = self.map.wrapping_add(at + index * payload.len());
                     // SAFETY: `at` and the length stay inside the mapping, which only this thread uses.
                     unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), into, payload.len()) };
                 }
@@ -146,10 +146,10 @@ impl Target {
         }
         let placed = begun.elapsed();
         if way == Way::Mapped {
-            let first = at as usize / 4096 * 4096;
+            let first = at / 4096 * 4096;
             let pages = self.map.wrapping_add(first);
             // SAFETY: whole pages inside the mapping.
-            unsafe { msync(pages.cast(), at as usize + len - first, MsyncFlags::SYNC)? };
+            unsafe { msync(pages.cast(), at + len - first, MsyncFlags::SYNC)? };
         } else {
             self.file.sync_data()?;
         }

@@ -140,7 +140,7 @@ impl Media for FileMedia {
 
     fn zero(&self, at: u64, len: u64) -> Result<(), MediaError> {
         check_range(at, len, self.len)?;
-        zero_range(&self.file, at, len).map_err(|source| MediaError::Store { at, len, source })
+        write_zeros(&self.file, at, len).map_err(|source| MediaError::Store { at, len, source })
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -241,22 +241,8 @@ fn allocate(file: &File, path: &Path, size: u64) -> Result<(), MediaError> {
     })
 }
 
-/// Keeps the space allocated: a hole could meet a full device later.
-fn zero_range(file: &File, at: u64, len: u64) -> io::Result<()> {
-    if len == 0 {
-        return Ok(());
-    }
-    match fallocate(
-        file,
-        FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
-        at,
-        len,
-    ) {
-        Err(Errno::OPNOTSUPP) => write_zeros(file, at, len),
-        outcome => Ok(outcome?),
-    }
-}
-
+/// Writes them out rather than asking the file system to remember a range as zero: that would make every first
+/// write there, and its flush, dearer (`docs/decisions.md`).
 fn write_zeros(file: &File, at: u64, len: u64) -> io::Result<()> {
     let mut done = 0;
     while done < len {

@@ -3,6 +3,7 @@
 //! Every control call passes here and names its manager's generation. Attach waits until calls in progress
 //! have ended, so a superseded manager's call can neither begin nor go on once its successor was answered.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use outlive_proto::ControlError;
@@ -10,7 +11,11 @@ use outlive_proto::v1::ErrorCode;
 
 /// Guards the generation of the manager that attached last.
 #[derive(Debug)]
-pub(crate) struct Gate(RwLock<Attached>);
+pub(crate) struct Gate {
+    attached: RwLock<Attached>,
+    /// Managers that wait to attach.
+    waiting: AtomicUsize,
+}
 
 /// What the gate knows.
 #[derive(Debug)]
@@ -22,15 +27,18 @@ pub(crate) struct Attached {
 
 impl Gate {
     pub(crate) fn new(generation: u64) -> Self {
-        Self(RwLock::new(Attached {
-            generation,
-            served: false,
-        }))
+        Self {
+            attached: RwLock::new(Attached {
+                generation,
+                served: false,
+            }),
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     /// Lets a call of the present manager in, until the guard is dropped. Blocks while a manager attaches.
     pub(crate) fn pass(&self, generation: u64) -> Result<RwLockReadGuard<'_, Attached>, ControlError> {
-        let attached = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
         if attached.served && generation == attached.generation {
             return Ok(attached);
         }
@@ -47,6 +55,14 @@ impl Gate {
 
     /// Keeps everybody out, after the calls in progress have ended.
     pub(crate) fn close(&self) -> RwLockWriteGuard<'_, Attached> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let closed = self.attached.write().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        closed
+    }
+
+    /// For calls that take long: whether a successor waits for them to end.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 }

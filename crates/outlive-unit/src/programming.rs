@@ -35,6 +35,10 @@ pub(crate) struct Grant {
     pub(crate) valid: Duration,
 }
 
+/// Bytes zeroed between two flushes, which everybody's commits share: a large region must not hold them
+/// up. Also how soon a call gives way to a manager that attaches.
+const ZEROED_AT_ONCE: usize = 8 << 20;
+
 impl Core {
     /// Zeroes extents that belong to no region, places `writes` (offsets count through the extents side by side), and makes all of
     /// it as durable as the medium can.
@@ -49,9 +53,8 @@ impl Core {
                 )));
             }
         }
-        check_free(&self.registry(), extents, None)?;
+        let _preparing = Preparing::begin(self, extents)?;
         self.place_new(&translation, writes)
-            .map_err(|error| self.media_error(&error))
     }
 
     /// Programs a region's translation, or replaces it (resize).
@@ -214,15 +217,26 @@ impl Core {
         Translation::new(extents).ok_or_else(|| invalid("the extents cannot be put side by side"))
     }
 
-    fn place_new(&self, translation: &Translation, writes: &[(u64, Vec<u8>)]) -> Result<(), MediaError> {
+    fn place_new(&self, translation: &Translation, writes: &[(u64, Vec<u8>)]) -> Result<(), ControlError> {
+        let failed = |error: MediaError| self.media_error(&error);
         let medium = self.volume.medium();
         for extent in translation.extents() {
-            medium.zero(extent.start, extent.len)?;
+            for start in (extent.start..extent.end()).step_by(ZEROED_AT_ONCE) {
+                let len = (extent.end() - start).min(ZEROED_AT_ONCE as u64);
+                medium.zero(start, len).map_err(failed)?;
+                medium.settle().map_err(failed)?;
+                if self.gate.is_awaited() {
+                    return Err(ControlError::new(
+                        ErrorCode::Superseded,
+                        "another manager is attaching",
+                    ));
+                }
+            }
         }
         for (offset, bytes) in writes {
-            self.store(translation, *offset, bytes)?;
+            self.store(translation, *offset, bytes).map_err(failed)?;
         }
-        medium.settle()
+        medium.settle().map_err(failed)
     }
 
     fn store(&self, translation: &Translation, offset: u64, mut bytes: &[u8]) -> Result<(), MediaError> {
@@ -238,6 +252,31 @@ impl Core {
         self.events.note_media(error);
         tracing::error!(error = %with_causes(error), "the medium failed a control call");
         ControlError::new(ErrorCode::MediaFailed, with_causes(error))
+    }
+}
+
+/// Keeps everybody else off extents that a call is zeroing, even where its manager has given up on it.
+struct Preparing<'a> {
+    core: &'a Core,
+    extents: &'a [Extent],
+}
+
+impl<'a> Preparing<'a> {
+    fn begin(core: &'a Core, extents: &'a [Extent]) -> Result<Self, ControlError> {
+        let mut registry = core.registry();
+        check_free(&registry, extents, None)?;
+        registry.preparing.extend_from_slice(extents);
+        Ok(Self { core, extents })
+    }
+}
+
+impl Drop for Preparing<'_> {
+    fn drop(&mut self) {
+        // No two calls prepare the same extent at once.
+        self.core
+            .registry()
+            .preparing
+            .retain(|extent| !self.extents.contains(extent));
     }
 }
 
@@ -277,6 +316,12 @@ fn check_free(registry: &Registry, extents: &[Extent], except: Option<RegionId>)
         if let Some(owner) = registry.occupied.owner(*extent, except) {
             return Err(invalid(format!(
                 "the extent at {} belongs to region {owner}",
+                extent.start
+            )));
+        }
+        if registry.preparing.iter().any(|other| other.overlaps(extent)) {
+            return Err(invalid(format!(
+                "the extent at {} is being prepared",
                 extent.start
             )));
         }

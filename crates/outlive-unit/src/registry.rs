@@ -20,6 +20,8 @@ pub(crate) struct Registry {
     pub(crate) connections: HashMap<ConnectionId, Live>,
     pub(crate) tickets: Tickets,
     pub(crate) occupied: Occupied,
+    /// Extents that calls in progress are zeroing and writing.
+    pub(crate) preparing: Vec<Extent>,
     /// Set for good when the unit ends.
     pub(crate) closing: bool,
 }
@@ -86,6 +88,7 @@ impl Registry {
             connections: HashMap::new(),
             tickets: Tickets::new(max_tickets),
             occupied: Occupied::default(),
+            preparing: Vec::new(),
             closing: false,
         }
     }

@@ -16,6 +16,11 @@ impl Extent {
     pub fn end(&self) -> u64 {
         self.start + self.len
     }
+
+    /// Whether they share a byte.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.start < other.end() && other.start < self.end()
+    }
 }
 
 /// Extents side by side that look like one range from 0 to [`len`](Self::len). Never changes: a

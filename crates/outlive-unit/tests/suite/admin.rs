@@ -159,6 +159,32 @@ fn attach_waits_for_calls_in_progress() {
 }
 
 #[test]
+fn extents_that_a_call_is_preparing_are_not_free() {
+    let media = Controlled::new();
+    let rig = Arc::new(Rig::on(media.volume(Stored::New), options()));
+    let extents = rig.extents(&[(0, 4)]);
+    media.hold(extents[0].start);
+    let preparing = thread::spawn({
+        let (rig, extents) = (Arc::clone(&rig), extents.clone());
+        move || rig.prepare(extents, vec![(0, b"slow".to_vec())])
+    });
+    media.await_held();
+    // Its manager may have given up on it and allocated the extents anew.
+    assert_eq!(
+        code(rig.prepare(rig.extents(&[(3, 2)]), Vec::new())),
+        ErrorCode::Invalid
+    );
+    assert_eq!(
+        code(rig.program(RegionId([1; 16]), rig.extents(&[(2, 2)]), 0)),
+        ErrorCode::Invalid
+    );
+    rig.region(2, &[(4, 2)]);
+    media.release();
+    preparing.join().unwrap().unwrap();
+    rig.program(RegionId([1; 16]), extents, 0).unwrap();
+}
+
+#[test]
 fn extents_that_are_not_free_or_make_no_sense_are_refused() {
     let rig = Rig::memory();
     let region = rig.region(1, &[(0, 4), (10, 2)]);
@@ -371,7 +397,7 @@ fn events_tell_who_comes_and_goes_until_a_successor_attaches() {
         (&opened.region[..], opened.writable, opened.generation),
         (&region.0[..], true, 4)
     );
-    assert_eq!(rig.live(), [opened.clone()]);
+    assert_eq!(rig.live(), std::slice::from_ref(&opened));
     drop(client);
     assert_eq!(
         next(&rig, &mut events).unwrap().unwrap().event,
