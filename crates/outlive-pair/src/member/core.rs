@@ -408,6 +408,9 @@ impl<S: Service> Core<S> {
             .fetch_add(unchanged as u64, Ordering::Relaxed);
         match primary.append(set) {
             Ok(commit) => {
+                // Sends it now, while the release thread may be waiting for an earlier one. What goes
+                // wrong here that thread is told as well.
+                let _ = commit.wait_for(Duration::ZERO);
                 releaser.hold_for_commit(commit, answers);
                 None
             }

@@ -107,12 +107,10 @@ pub(super) fn journal(usage: JournalUsage) -> Journal {
 
 fn open_options(config: &PairConfig) -> OpenOptions {
     OpenOptions {
-        take_over: false,
         owner: config.advertise.clone(),
         level: config.level,
         heartbeat: config.heartbeat,
-        accept_loss: false,
-        retry_for: None,
+        ..OpenOptions::default()
     }
 }
 
