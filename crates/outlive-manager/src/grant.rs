@@ -395,7 +395,7 @@ impl Shared {
         }
         let message = format!(
             "more than {} opens per second: try again",
-            limits::OPENS_PER_SECOND
+            self.options.opens_per_second
         );
         Err(ControlError::new(ErrorCode::Limit, message))
     }

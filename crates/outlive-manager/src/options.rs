@@ -8,6 +8,8 @@ use outlive_fabric::{Endpoint, FabricError, TicketId};
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use tonic::transport::Channel;
 
+use crate::limits;
+
 /// Connects to a unit's data listener over the fabric: `(address, ticket)` to an endpoint. Blocks for at
 /// most the provider's own time-out; called from a thread of the manager's, never from async code.
 pub type CatalogConnector =
@@ -25,6 +27,10 @@ pub struct ManagerOptions {
     pub name: String,
     /// How the catalog's data connection is made.
     pub connect: CatalogConnector,
+    /// Opens, reconnects and takeovers per second, all clients together.
+    pub opens_per_second: u32,
+    /// Opens that may come at once after a quiet time.
+    pub open_burst: u32,
 }
 
 impl ManagerOptions {
@@ -36,6 +42,8 @@ impl ManagerOptions {
             proof,
             name: format!("manager of process {}", std::process::id()),
             connect: tcp_connector(),
+            opens_per_second: limits::OPENS_PER_SECOND,
+            open_burst: limits::OPEN_BURST,
         }
     }
 }

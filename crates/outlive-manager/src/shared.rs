@@ -103,12 +103,13 @@ impl Attachment {
 
 impl Shared {
     pub(crate) fn new(options: ManagerOptions, catalog: Arc<Catalog>) -> Self {
+        let opens = Rate::new(options.opens_per_second, options.open_burst);
         Self {
             options,
             catalog,
             live: Live::default(),
             pairs: Pairs::default(),
-            opens: Rate::new(limits::OPENS_PER_SECOND, limits::OPEN_BURST),
+            opens,
             watchers: Arc::new(Semaphore::new(limits::WATCHERS)),
             calls: Arc::new(Semaphore::new(limits::CALLS_IN_PROGRESS)),
             link: watch::Sender::new(Link::Away {

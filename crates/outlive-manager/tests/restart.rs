@@ -82,7 +82,7 @@ async fn unit_and_manager_restarted_find_every_region_and_byte() {
     world.unit.close().unwrap();
     drop((world, owner));
 
-    let world = World::new(&media).await;
+    let world = World::on(support::reopened(&media).await).await;
     let shown = world.client.show("r").await.unwrap();
     assert_eq!(
         (shown.id, shown.generation, shown.owner, shown.size),
@@ -127,7 +127,7 @@ async fn watchers_learn_that_an_owner_did_not_come_back() {
     world.manager.stop();
     world.unit.close().unwrap();
     drop(world);
-    let world = World::new(&media).await;
+    let world = World::on(support::reopened(&media).await).await;
     let mut watch = Watch::start(&world.client, "r").await;
     assert!(
         !watch
@@ -148,7 +148,7 @@ async fn a_manager_in_another_process_finds_its_restarted_unit() {
         size: Some(32 << 20),
     };
     let unit = support::unit(&media);
-    let (address, serving) = support::serve_admin(&unit).await;
+    let (address, serving) = support::serve_admin(&unit);
     let manager = Manager::attach(ManagerOptions::new(support::admin_at(address), SECRET.to_vec()))
         .await
         .unwrap();
@@ -160,11 +160,11 @@ async fn a_manager_in_another_process_finds_its_restarted_unit() {
     let mut watch = Watch::start(&client, "r").await;
     let incarnation = unit.incarnation();
 
-    serving.abort();
+    serving.shutdown_background();
     unit.close().unwrap();
     drop(unit);
-    let unit = support::unit(&media);
-    let (_, _serving) = support::serve_admin_at(&unit, address).await;
+    let unit = support::reopened(&media).await;
+    let (_, serving) = support::serve_admin_at(&unit, address);
 
     // Watchers are told of the new incarnation, calls wait for the unit, and regions are programmed again.
     loop {
@@ -182,6 +182,7 @@ async fn a_manager_in_another_process_finds_its_restarted_unit() {
     assert_eq!(again.incarnation, unit.incarnation());
     assert_eq!(Data::connect(&again).unwrap().read(0, 5).unwrap(), b"bytes");
     client.create("more", RegionKind::Raw, MIB).await.unwrap();
+    serving.shutdown_background();
 }
 
 #[tokio::test(flavor = "multi_thread")]

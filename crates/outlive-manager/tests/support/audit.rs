@@ -116,3 +116,22 @@ pub async fn catalog_geometry(client: &Client) -> Geometry {
     let id = opened.region.as_ref().unwrap().id.clone();
     geometry(&mut Data::connect(&opened).unwrap(), &id)
 }
+
+/// Sequence of the catalog's newest snapshot.
+pub async fn snapshot_sequence(client: &Client) -> u64 {
+    let opened = client
+        .clone()
+        .open_catalog(OpenCatalogRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let id = RegionId(opened.region.as_ref().unwrap().id.as_slice().try_into().unwrap());
+    let mut data = Data::connect(&opened).unwrap();
+    let len = data.len;
+    let head = Reader::open(&mut data, id, len).unwrap().head(&mut data).unwrap();
+    head.snapshots()
+        .iter()
+        .map(|seal| seal.sequence)
+        .max()
+        .unwrap_or(0)
+}

@@ -10,14 +10,16 @@ use std::time::Duration;
 use outlive_fabric::tcp::{self, ConnectOptions};
 use outlive_fabric::{Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RemoteKey, TicketId};
 use outlive_manager::{BearerAuth, CatalogConnector, Manager, ManagerOptions, tcp_connector};
-use outlive_media::MediaSpec;
+use outlive_media::{MediaError, MediaSpec};
 use outlive_proto::v1::manager_client::ManagerClient;
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use outlive_proto::v1::unit_admin_server::UnitAdminServer;
 use outlive_proto::v1::*;
 use outlive_proto::{ControlError, FromStatus};
-use outlive_unit::{AttachSecret, Unit, UnitOptions};
+use outlive_unit::{AttachSecret, Unit, UnitError, UnitOptions};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Server};
@@ -58,10 +60,15 @@ pub fn options_with(unit: UnitAdminClient<Channel>, connect: CatalogConnector) -
 
 /// Serves a manager over loopback and connects to it.
 pub async fn serve(manager: &Manager) -> Client {
+    serve_until(manager).await.0
+}
+
+/// The same, with what ends the server.
+pub async fn serve_until(manager: &Manager) -> (Client, AbortHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let routes = manager.routes(BearerAuth::new(TOKEN).unwrap());
-    tokio::spawn(
+    let serving = tokio::spawn(
         Server::builder()
             .add_routes(routes)
             .serve_with_incoming(TcpListenerStream::new(listener)),
@@ -76,23 +83,49 @@ pub async fn serve(manager: &Manager) -> Client {
         Ok(request)
     };
     let token: fn(Request<()>) -> Result<Request<()>, Status> = token;
-    ManagerClient::with_interceptor(channel, token).max_decoding_message_size(64 << 20)
+    let client = ManagerClient::with_interceptor(channel, token).max_decoding_message_size(64 << 20);
+    (client, serving.abort_handle())
 }
 
 /// Serves a unit's admin service over loopback, so that unit and manager are as separate as two processes.
-pub async fn serve_admin(unit: &Unit) -> (SocketAddr, tokio::task::AbortHandle) {
-    serve_admin_at(unit, SocketAddr::from(([127, 0, 0, 1], 0))).await
+pub fn serve_admin(unit: &Unit) -> (SocketAddr, Runtime) {
+    serve_admin_at(unit, SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
-pub async fn serve_admin_at(unit: &Unit, address: SocketAddr) -> (SocketAddr, tokio::task::AbortHandle) {
+/// On a runtime of its own, whose end is as sudden as a process's.
+pub fn serve_admin_at(unit: &Unit, address: SocketAddr) -> (SocketAddr, Runtime) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let entered = runtime.enter();
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
     let listener = socket.listen(64).unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder().add_service(UnitAdminServer::new(unit.admin()));
-    let serving = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    (address, serving.abort_handle())
+    runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    drop(entered);
+    (address, runtime)
+}
+
+/// Opens a medium again whose unit in this process was closed; its last task may still be ending.
+pub async fn reopened(media: &MediaSpec) -> Unit {
+    let begun = std::time::Instant::now();
+    loop {
+        match Unit::open(media, UnitOptions::new(AttachSecret::new(SECRET))) {
+            Ok(unit) => {
+                unit.serve_data(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+                return unit;
+            }
+            Err(UnitError::Media(MediaError::InUse { .. })) if begun.elapsed() < PATIENCE => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 pub fn admin_at(address: SocketAddr) -> UnitAdminClient<Channel> {
@@ -108,6 +141,7 @@ pub struct World {
     pub unit: Unit,
     pub manager: Manager,
     pub client: Client,
+    serving: AbortHandle,
 }
 
 impl World {
@@ -117,11 +151,12 @@ impl World {
 
     pub async fn on(unit: Unit) -> Self {
         let manager = Manager::attach(options(unit.admin_client())).await.unwrap();
-        let client = serve(&manager).await;
+        let (client, serving) = serve_until(&manager).await;
         Self {
             unit,
             manager,
             client,
+            serving,
         }
     }
 
@@ -129,7 +164,8 @@ impl World {
     pub async fn restart_manager(&mut self) {
         self.manager.stop();
         self.manager = Manager::attach(options(self.unit.admin_client())).await.unwrap();
-        self.client = serve(&self.manager).await;
+        self.serving.abort();
+        (self.client, self.serving) = serve_until(&self.manager).await;
     }
 
     pub async fn create(&self, name: &str, size: u64) -> Result<Region, ControlError> {
@@ -138,6 +174,12 @@ impl World {
 
     pub async fn audit(&self) -> audit::Audit {
         audit::Audit::of(&mut self.client.clone()).await
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.serving.abort();
     }
 }
 
