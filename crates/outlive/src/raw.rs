@@ -236,14 +236,16 @@ impl RawRegion {
     }
 
     fn release(&mut self, timeout: Duration) -> Result<()> {
-        self.link = None;
         let owned = self.writable && self.ended.is_none();
         self.ended = Some(Error::Closed);
-        if owned {
+        // First the manager is told, then the connection ends: the other way round it would look like a failure.
+        let closed = if owned {
             self.session.close_region(&self.name, self.generation, timeout)
         } else {
             Ok(())
-        }
+        };
+        self.link = None;
+        closed
     }
 }
 

@@ -122,6 +122,11 @@ fn classify(status: &Status, region: &str) -> Failure {
                 what: "the unit",
                 reason: error.message,
             },
+            // On its way out: the manager that replaces it answers here, or nobody does.
+            ErrorCode::Superseded => Failure::Unreachable {
+                what: MANAGER,
+                reason: error.message,
+            },
             _ => Failure::Final(Error::from_control(error, region)),
         };
     }

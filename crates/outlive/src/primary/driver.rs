@@ -88,17 +88,20 @@ pub(super) fn stop(shared: &Shared, driver: Option<JoinHandle<()>>, timeout: Dur
     let owned = {
         let mut engine = shared.lock();
         let owned = engine.ended.is_none();
-        engine.end(Error::Closed);
+        engine.ended.get_or_insert(Error::Closed);
         owned
     };
-    shared.announce();
-    if owned {
+    // First the manager is told, then the connection ends: the other way round it would look like a failure.
+    let closed = if owned {
         shared
             .session
             .close_region(&shared.name, shared.generation, timeout)
     } else {
         Ok(())
-    }
+    };
+    shared.lock().end(Error::Closed);
+    shared.announce();
+    closed
 }
 
 /// As [`stop`], for a handle that is dropped.

@@ -1,8 +1,6 @@
 //! C1: the current checkpoint replaces the previous one.
 
-mod support;
-
-use support::{Server, primary_of};
+use crate::support::{Server, primary_of};
 
 #[test]
 fn a_saved_set_replaces_the_one_before() {

@@ -1,6 +1,6 @@
 //! A unit and a manager on loopback, in this process, for tests.
 
-#![allow(dead_code, reason = "each test uses its own part of it")]
+pub(crate) mod child;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use tokio_stream::wrappers::TcpListenerStream;
 
 const TOKEN: &str = "a token for tests";
 /// Long enough for a restart on a loaded machine.
-pub const RETRY_FOR: Duration = Duration::from_secs(20);
+pub(crate) const RETRY_FOR: Duration = Duration::from_secs(20);
 
 /// Unit and manager in one, as `outlive serve` has them.
-pub struct Server {
+pub(crate) struct Server {
     media: String,
     control: SocketAddr,
     data: SocketAddr,
@@ -36,7 +36,7 @@ struct Running {
 
 impl Server {
     /// On a file medium in a temporary folder.
-    pub fn on_file(size: &str) -> Self {
+    pub(crate) fn on_file(size: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let media = format!("file:{},size={size}", folder.path().join("media").display());
         let mut server = Self::start(media);
@@ -44,7 +44,7 @@ impl Server {
         server
     }
 
-    pub fn in_memory(size: &str) -> Self {
+    pub(crate) fn in_memory(size: &str) -> Self {
         Self::start(format!("memory:size={size}"))
     }
 
@@ -62,12 +62,12 @@ impl Server {
     }
 
     /// The medium's file.
-    pub fn medium(&self) -> PathBuf {
+    pub(crate) fn medium(&self) -> PathBuf {
         self.folder.as_ref().expect("file media").path().join("media")
     }
 
     /// Ends unit and manager without any of the steps of a clean end.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let Some(mut running) = self.running.take() else {
             return;
         };
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// Starts again, at the same addresses, on the same medium.
-    pub fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         let runtime = Runtime::new().expect("a runtime");
         let secret = AttachSecret::random().expect("randomness");
         let spec = self.media.parse().expect("a medium");
@@ -110,24 +110,24 @@ impl Server {
         });
     }
 
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         self.resume();
     }
 
-    pub fn context(&self) -> Context {
+    pub(crate) fn context(&self) -> Context {
         Context::new(self.control.to_string(), TOKEN)
     }
 
-    pub fn session(&self) -> Session {
+    pub(crate) fn session(&self) -> Session {
         self.session_for(RETRY_FOR)
     }
 
-    pub fn session_for(&self, retry_for: Duration) -> Session {
+    pub(crate) fn session_for(&self, retry_for: Duration) -> Session {
         Session::connect_with(&self.context(), SessionOptions { retry_for }).expect("a session")
     }
 
-    pub fn incarnation(&self) -> u64 {
+    pub(crate) fn incarnation(&self) -> u64 {
         self.running.as_ref().expect("running").unit.incarnation()
     }
 }
@@ -139,7 +139,7 @@ impl Drop for Server {
 }
 
 /// A session and an open region of 1 MiB.
-pub fn primary_of(server: &Server, name: &str) -> (Session, Primary) {
+pub(crate) fn primary_of(server: &Server, name: &str) -> (Session, Primary) {
     let session = server.session();
     session
         .create(name, &RegionSpec::checkpoint(1 << 20))
@@ -149,7 +149,7 @@ pub fn primary_of(server: &Server, name: &str) -> (Session, Primary) {
 }
 
 /// Tries again until `done` gives something; fails after a minute.
-pub fn eventually<T>(mut done: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(mut done: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(value) = done() {
@@ -161,7 +161,7 @@ pub fn eventually<T>(mut done: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Offset of the only occurrence of `needle` in the medium's file.
-pub fn find_in(path: &Path, needle: &[u8]) -> u64 {
+pub(crate) fn find_in(path: &Path, needle: &[u8]) -> u64 {
     let bytes = std::fs::read(path).expect("a medium");
     let mut found = bytes
         .windows(needle.len())
@@ -170,4 +170,14 @@ pub fn find_in(path: &Path, needle: &[u8]) -> u64 {
     let (at, _) = found.next().expect("the bytes are on the medium");
     assert!(found.next().is_none(), "the bytes are there once");
     at as u64
+}
+
+/// Changes bytes of a file.
+pub(crate) fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .expect("a medium");
+    file.write_all_at(bytes, at).expect("written");
 }

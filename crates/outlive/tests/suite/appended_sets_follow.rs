@@ -1,8 +1,6 @@
 //! C2, C3, C5: updates are appended to a full set, and read together.
 
-mod support;
-
-use support::{Server, primary_of};
+use crate::support::{Server, primary_of};
 
 #[test]
 fn updates_follow_the_snapshot_in_order() {
