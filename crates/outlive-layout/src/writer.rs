@@ -123,8 +123,9 @@ const LAST_NUMBER: u64 = 1 << 63;
 
 impl Writer {
     /// Goes on where a recovery ended, in a new generation. The plan is the takeover set, which every
-    /// primary (the first one too) writes before anything else. Before its commit counts, what was read
-    /// must be persistent at the region's level: ask for that first.
+    /// primary (the first one too) writes before anything else. Before it is posted, what was read
+    /// must be persistent at the region's level: ask for that first, and tell nobody anything before the
+    /// takeover set is committed.
     ///
     /// # Errors
     /// [`WriteError::Generation`] when the generation is not above those found;

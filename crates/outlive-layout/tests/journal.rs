@@ -241,6 +241,39 @@ fn a_follower_whose_sets_were_lost_is_told() {
     );
 }
 
+/// A takeover set that a follower saw is lost, and a later one lies in its place with the same sequence.
+#[test]
+fn a_follower_of_a_lost_takeover_is_told() {
+    let mut primary = Primary::create(&geometry());
+    primary.append(5).expect("room");
+    primary.commit();
+    primary.taken_over(Start::Everything);
+    let persistent = {
+        let mut region = primary.region.clone();
+        region.fence();
+        region
+    };
+    primary.region.commit();
+    let mut reader = reader(&mut primary);
+    let mut cursor = reader
+        .read(&mut primary.region, &ReadOptions::default())
+        .expect("whole")
+        .cursor;
+    assert_eq!(cursor.generation(), 2);
+    primary.region = persistent;
+    primary.taken_over(Start::Everything);
+    primary.region.commit();
+    primary.append(40).expect("room");
+    primary.commit();
+    let fresh = reader
+        .follow(&mut primary.region, &mut cursor)
+        .expect("not damage");
+    assert!(
+        matches!(fresh, Fresh::Diverged { generation: 3, .. }),
+        "{fresh:?}"
+    );
+}
+
 #[test]
 fn an_older_generation_is_refused() {
     let mut primary = Primary::create(&geometry());

@@ -144,21 +144,20 @@ impl Reader {
             }
         }
         self.journal.forget();
-        // The newest snapshot may begin just where the reader stands, and be of the reader's own history.
-        let begins_here =
-            at == start_of(head.snapshots().first().copied()) && at.generation <= place.generation;
-        Ok(
-            if at.logical == place.logical && (at.sequence == place.sequence || begins_here) {
-                History::Same
-            } else if at.logical < place.logical && at.generation <= place.generation {
-                History::Unwritten
-            } else {
-                History::Other {
-                    common,
-                    generation: at.generation,
-                }
-            },
-        )
+        // The newest snapshot may begin just where the reader stands, and be of the same writer's making.
+        // Sequences alone do not tell: one that was lost with its set is given again by a later generation.
+        let newest = start_of(head.snapshots().first().copied());
+        let begins_here = newest.logical == place.logical && newest.generation == place.generation;
+        Ok(if at == *place || begins_here {
+            History::Same
+        } else if at.logical < place.logical && at.generation <= place.generation {
+            History::Unwritten
+        } else {
+            History::Other {
+                common,
+                generation: at.generation,
+            }
+        })
     }
 
     /// Where a walk over everything kept begins: at the journal's very beginning or behind the oldest

@@ -19,6 +19,9 @@ pub(crate) struct Primary {
     pub(crate) history: Vec<Vec<u32>>,
     /// Index into the history: everything up to here was acknowledged.
     pub(crate) acknowledged: usize,
+    /// States that may still come back as long as the last takeover set is not committed: it holds the
+    /// same bytes in many places as the torn set that it overwrites, and may make that whole.
+    before_takeover: Vec<Vec<u32>>,
     next_item: u32,
     generation: u64,
 }
@@ -34,6 +37,7 @@ impl Primary {
             items: Vec::new(),
             history: vec![Vec::new()],
             acknowledged: 0,
+            before_takeover: Vec::new(),
             next_item: 1,
             generation: 1,
         };
@@ -60,9 +64,14 @@ impl Primary {
     }
 
     pub(crate) fn commit(&mut self) {
-        self.region.commit();
+        self.land_all();
         self.writer.journal_committed(self.writer.last_sequence());
         self.acknowledged = self.history.len() - 1;
+    }
+
+    fn land_all(&mut self) {
+        self.region.commit();
+        self.before_takeover.clear();
     }
 
     pub(crate) fn beat(&mut self) {
@@ -83,7 +92,7 @@ impl Primary {
         if phases == 0 {
             return;
         }
-        self.region.commit();
+        self.land_all();
         between(self);
         for (index, piece) in payload.chunks(1000).enumerate() {
             self.region
@@ -93,7 +102,7 @@ impl Primary {
             return;
         }
         between(self);
-        self.region.commit();
+        self.land_all();
         if phases == 2 {
             return;
         }
@@ -104,7 +113,7 @@ impl Primary {
         if phases == 3 {
             return;
         }
-        self.region.commit();
+        self.land_all();
         self.acknowledged = self.acknowledged.max(covers);
         self.writer.snapshot_committed(&sealed);
         between(self);
@@ -143,7 +152,10 @@ impl Primary {
     pub(crate) fn assert_allowed(&self, found: &[u32]) {
         let allowed = &self.history[self.acknowledged..];
         assert!(
-            allowed.iter().any(|state| state == found),
+            allowed
+                .iter()
+                .chain(&self.before_takeover)
+                .any(|state| state == found),
             "found {found:?}; allowed from {:?} to {:?}",
             allowed.first(),
             allowed.last()
@@ -152,6 +164,8 @@ impl Primary {
 
     pub(crate) fn continue_from(&mut self, found: Vec<u32>) {
         self.items.clone_from(&found);
+        self.before_takeover
+            .extend_from_slice(&self.history[self.acknowledged..]);
         self.history = vec![found];
         self.acknowledged = 0;
     }
