@@ -8,12 +8,19 @@
 //! A [`Session`] is how both begin: it finds the manager through a [`Context`], creates, lists and
 //! deletes regions, and opens them.
 //!
-//! ```no_run
+//! ```
+//! # mod server { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/support/server.rs")); }
 //! # fn main() -> Result<(), outlive::Error> {
 //! use outlive::{Context, OpenOptions, RegionSpec, Session};
 //!
-//! let session = Session::connect(&Context::discover(None)?)?;
-//! session.create("orders", &RegionSpec::checkpoint(64 << 20))?;
+//! # let server = server::Server::in_memory("64MiB");
+//! # let folder = tempfile::tempdir().expect("a folder");
+//! # let file = folder.path().join("context.json");
+//! # server.context().save(&file)?;
+//! # let explicit = Some(file.as_path());
+//! // `None` in place of `explicit`: the file that `outlive serve` writes by default.
+//! let session = Session::connect(&Context::discover(explicit)?)?;
+//! session.create("orders", &RegionSpec::checkpoint(16 << 20))?;
 //! let primary = session.primary("orders", &OpenOptions::default())?;
 //! primary.save(b"the whole state".to_vec())?.wait()?;
 //! let receipt = primary.append(b"what changed")?.wait()?;
@@ -21,6 +28,7 @@
 //!
 //! let mut backup = session.backup("orders")?;
 //! let sets = backup.read_all()?;
+//! assert_eq!(sets.snapshot.expect("a snapshot").bytes, b"the whole state");
 //! assert_eq!(sets.updates[0].bytes, b"what changed");
 //! # Ok(())
 //! # }

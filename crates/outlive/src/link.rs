@@ -82,7 +82,7 @@ pub(crate) fn connect(
     loop {
         let opened = open(retry_for.saturating_sub(backoff.tried()))?;
         let address = opened.data_address.clone();
-        let failure = match Link::new(name, opened) {
+        let failure = match Link::granted(name, opened) {
             Ok(granted) => return Ok(granted),
             Err(failure) => failure,
         };
@@ -107,7 +107,7 @@ pub(crate) fn connect(
 }
 
 impl Link {
-    fn new(name: &str, opened: v1::Opened) -> std::result::Result<Granted, LinkError> {
+    fn granted(name: &str, opened: v1::Opened) -> std::result::Result<Granted, LinkError> {
         let broken = |what: &str| LinkError::Refused(Refusal::Protocol(what.to_owned()));
         let ticket = opened
             .ticket_id

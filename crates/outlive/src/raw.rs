@@ -24,6 +24,22 @@ pub struct RawOptions {
 ///
 /// A lost connection is made again by the next call, which then repeats its own operation only: writes are
 /// placed when `write` returns, so nothing is outstanding between calls.
+///
+/// ```
+/// # mod server { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/support/server.rs")); }
+/// # fn main() -> Result<(), outlive::Error> {
+/// # use outlive::{OpenOptions, RegionSpec, TakeoverOptions, RawOptions};
+/// # let server = server::Server::in_memory("64MiB");
+/// # let session = server.session();
+/// session.create("table", &RegionSpec::raw(1 << 20))?;
+/// let mut raw = session.raw("table", &RawOptions::default())?;
+/// raw.write(12_345, b"any offset, any length")?;
+/// let mut found = [0; 3];
+/// raw.read(12_349, &mut found)?;
+/// assert_eq!(&found, b"off");
+/// # Ok(())
+/// # }
+/// ```
 pub struct RawRegion {
     session: Session,
     name: String,

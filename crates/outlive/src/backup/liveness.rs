@@ -92,7 +92,10 @@ impl Liveness {
     /// What follows from what is known and from what was read.
     pub(super) fn judge(&mut self, known: &Watched) -> Option<Suspicion> {
         let region = known.region.as_ref()?;
-        let suspicion = self.suspect(known, region.generation > 0, region.owner.is_empty())?;
+        let Some(suspicion) = self.suspect(known, region.generation > 0, region.owner.is_empty()) else {
+            self.suspected = None;
+            return None;
+        };
         if self.suspected != Some(region.generation) {
             self.suspected = Some(region.generation);
             self.detect = self.last_sign.elapsed();

@@ -114,6 +114,24 @@ impl Backup {
 
     /// What came after the cursor, which moves behind it. The first call begins with the newest snapshot.
     ///
+    /// ```
+    /// # mod server { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/support/server.rs")); }
+    /// # fn main() -> Result<(), outlive::Error> {
+    /// # use outlive::{OpenOptions, RegionSpec, TakeoverOptions, RawOptions};
+    /// # let server = server::Server::in_memory("64MiB");
+    /// # let session = server.session();
+    /// # session.create("r", &RegionSpec::checkpoint(1 << 20))?;
+    /// let primary = session.primary("r", &OpenOptions::default())?;
+    /// let mut backup = session.backup("r")?;
+    /// primary.append(b"one")?.wait()?;
+    /// assert_eq!(backup.read_new()?.sets[0].bytes, b"one");
+    /// primary.append(b"two")?.wait()?;
+    /// assert_eq!(backup.read_new()?.sets[0].bytes, b"two");
+    /// assert!(backup.read_new()?.sets.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`read_all`](Self::read_all).
     pub fn read_new(&mut self) -> Result<Fresh> {

@@ -58,7 +58,7 @@ pub struct LoadOptions {
 }
 
 /// How to take over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TakeoverOptions {
     /// How the new primary behaves; `take_over` is implied. `level` is also the level at which what
     /// was read is made persistent first.
@@ -68,16 +68,6 @@ pub struct TakeoverOptions {
     /// From the last sign of life to the decision, for the certificate, where the caller measured it
     /// itself; else what [`await_failure`](crate::Backup::await_failure) measured.
     pub detect: Option<Duration>,
-}
-
-impl Default for TakeoverOptions {
-    fn default() -> Self {
-        Self {
-            open: OpenOptions::default(),
-            accept_loss: false,
-            detect: None,
-        }
-    }
 }
 
 impl TakeoverOptions {

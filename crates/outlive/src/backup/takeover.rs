@@ -35,6 +35,28 @@ impl Backup {
     /// Takes the region over: the old primary is fenced, the rest is read and made persistent at the
     /// region's level, and this process owns the region.
     ///
+    /// ```
+    /// # mod server { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/support/server.rs")); }
+    /// # fn main() -> Result<(), outlive::Error> {
+    /// # use outlive::{OpenOptions, RegionSpec, TakeoverOptions, RawOptions};
+    /// # let server = server::Server::in_memory("64MiB");
+    /// # let session = server.session();
+    /// # session.create("r", &RegionSpec::checkpoint(1 << 20))?;
+    /// let old = session.primary("r", &OpenOptions::default())?;
+    /// let mut backup = session.backup("r")?;
+    /// old.append(b"read")?.wait()?;
+    /// assert_eq!(backup.read_new()?.sets.len(), 1);
+    /// old.append(b"not read yet")?.wait()?;
+    ///
+    /// let taken = backup.takeover(&TakeoverOptions::owner("10.0.0.2:6379"))?;
+    /// assert_eq!(taken.unread.len(), 1);
+    /// println!("{}", taken.certificate);
+    /// let late = old.append(b"too late").and_then(|commit| commit.wait());
+    /// assert!(late.is_err_and(|error| error.is_fenced()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::LostRace`] when another one was faster (this one stays backup and can go on);
     /// [`Error::FenceUnconfirmed`]; [`Error::Corrupt`] unless `accept_loss` (then the region is owned by nobody

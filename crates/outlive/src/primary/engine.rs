@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -95,6 +96,9 @@ pub(super) struct Engine {
     completed: u64,
     /// Somebody drives the connection.
     pub(super) led: bool,
+    /// Whoever leads blocks on the connection; who makes progress meanwhile wakes it through this.
+    pub(super) blocked: bool,
+    pub(super) wake: Arc<OwnedFd>,
     /// Appends and saves wait: the region is being resized, or closed.
     pub(super) paused: bool,
     /// A resize makes the next connection itself: the driver must not, for only one write connection can be.
@@ -102,7 +106,8 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(link: Link, writer: Writer, level: Level) -> Self {
+    pub(super) fn new(link: Link, writer: Writer, level: Level, wake: OwnedFd) -> Self {
+        let wake = Arc::new(wake);
         let committed_head = writer.head();
         Self {
             name: link.region.name.clone(),
@@ -139,6 +144,8 @@ impl Engine {
             completions: Vec::new(),
             completed: 0,
             led: false,
+            blocked: false,
+            wake,
             paused: false,
             reconnects_itself: false,
         }
@@ -244,8 +251,9 @@ impl Engine {
             }
             progress = true;
         }
-        if progress || self.ended.is_some() {
-            self.wake();
+        if progress || self.ended.is_some() || self.link.is_none() {
+            self.wake_futures();
+            self.wake_leader();
         }
         progress
     }
@@ -277,7 +285,8 @@ impl Engine {
         if let Some(run) = self.snapshot.take() {
             run.fail(self.ended.clone().unwrap_or(Error::Closed));
         }
-        self.wake();
+        self.wake_futures();
+        self.wake_leader();
     }
 
     /// Goes on with a new connection. Sets before index `first_missing` were read back and are in the unit;
@@ -466,8 +475,16 @@ impl Engine {
         }
     }
 
+    /// Wakes whoever blocks on the connection, because somebody else has taken from it what it waits for.
+    fn wake_leader(&mut self) {
+        if std::mem::take(&mut self.blocked) {
+            // It fails only when so many wake-ups are there already that one more says nothing.
+            let _ = rustix::io::write(&self.wake, &1u64.to_le_bytes());
+        }
+    }
+
     /// Wakes the futures whose target is decided.
-    fn wake(&mut self) {
+    fn wake_futures(&mut self) {
         if self.wakers.is_empty() {
             return;
         }

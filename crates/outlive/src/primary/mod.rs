@@ -98,6 +98,24 @@ impl Primary {
 
     /// Appends a set. Returns when it is on its way; waits while too many bytes are.
     ///
+    /// ```
+    /// # mod server { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/support/server.rs")); }
+    /// # fn main() -> Result<(), outlive::Error> {
+    /// # use outlive::{OpenOptions, RegionSpec, TakeoverOptions, RawOptions};
+    /// # let server = server::Server::in_memory("64MiB");
+    /// # let session = server.session();
+    /// # session.create("r", &RegionSpec::checkpoint(1 << 20))?;
+    /// let primary = session.primary("r", &OpenOptions::default())?;
+    /// // Pipelined: all three are on their way before the first is waited for.
+    /// let commits = [b"a", b"b", b"c"].map(|set| primary.append(set));
+    /// for commit in commits {
+    ///     let receipt = commit?.wait()?;
+    ///     assert_eq!(receipt.bytes, 1);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::JournalFull`], [`Error::TooLarge`], and what ended this primary.
     pub fn append(&self, bytes: impl AsRef<[u8]>) -> Result<Commit> {

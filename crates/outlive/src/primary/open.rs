@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use outlive_layout::{Cursor, Reader, Recovery, RecoveryOptions, SetPlan, Start, Writer};
 
+use rustix::event::{EventfdFlags, eventfd};
+
 use super::engine::Engine;
 use super::shared::Shared;
 use super::{OpenOptions, Primary, driver};
@@ -87,7 +89,10 @@ pub(crate) fn start(
 ) -> Result<Primary> {
     let id = owned.link.data.region;
     let retry_for = options.retry_for.unwrap_or(session.options().retry_for);
-    let engine = Engine::new(owned.link, owned.writer, recovered.level);
+    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| Error::Limit {
+        reason: format!("no descriptor to wake the connection's driver: {error}"),
+    })?;
+    let engine = Engine::new(owned.link, owned.writer, recovered.level, wake);
     let shared = Arc::new(Shared::new(session, engine, id, retry_for, options.heartbeat));
     let driver = driver::start(&shared)?;
     Ok(Primary {

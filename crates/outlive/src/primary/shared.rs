@@ -152,47 +152,61 @@ impl Shared {
             std::thread::yield_now();
             return self.lock();
         };
-        drop(engine);
         let until_block = SPIN.saturating_sub(quiet_since.elapsed());
-        let readable = spin(&ready, until_block);
-        if !readable {
-            let left = deadline.map_or(BLOCK, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
-            is_readable(&ready, left.min(BLOCK));
+        if !until_block.is_zero() {
+            drop(engine);
+            spin(&ready, until_block);
+            // Somebody else may have taken from the connection what this thread waits for: look before blocking.
+            return self.lock();
         }
-        self.lock()
+        let wake = Arc::clone(&engine.wake);
+        engine.blocked = true;
+        drop(engine);
+        let left = deadline.map_or(BLOCK, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        });
+        block(&ready, &wake, left.min(BLOCK));
+        let mut engine = self.lock();
+        engine.blocked = false;
+        engine
     }
 }
 
 /// Spins up to `limit` for readability, unless as many threads spin already as there are cores to spare.
-fn spin(ready: &Arc<OwnedFd>, limit: Duration) -> bool {
-    if limit.is_zero() {
-        return false;
-    }
+fn spin(ready: &OwnedFd, limit: Duration) {
     let spare = available_parallelism().map_or(1, usize::from) - 1;
-    if SPINNERS.fetch_add(1, Ordering::Relaxed) >= spare {
-        SPINNERS.fetch_sub(1, Ordering::Relaxed);
-        return false;
-    }
-    let began = Instant::now();
-    let mut readable = is_readable(ready, Duration::ZERO);
-    while !readable && began.elapsed() < limit {
-        std::hint::spin_loop();
-        readable = is_readable(ready, Duration::ZERO);
+    if SPINNERS.fetch_add(1, Ordering::Relaxed) < spare {
+        let began = Instant::now();
+        while !is_ready(&mut [PollFd::new(ready, PollFlags::IN)], Duration::ZERO) && began.elapsed() < limit {
+            std::hint::spin_loop();
+        }
+    } else {
+        is_ready(&mut [PollFd::new(ready, PollFlags::IN)], limit);
     }
     SPINNERS.fetch_sub(1, Ordering::Relaxed);
-    readable
 }
 
-/// Whether a connection has something to take, within `timeout`. An error counts: the next poll will name it.
-fn is_readable(ready: &Arc<OwnedFd>, timeout: Duration) -> bool {
+/// Blocks until the connection has something to take, or somebody else took it.
+fn block(ready: &OwnedFd, wake: &OwnedFd, timeout: Duration) {
+    let mut fds = [
+        PollFd::new(ready, PollFlags::IN),
+        PollFd::new(wake, PollFlags::IN),
+    ];
+    is_ready(&mut fds, timeout);
+    if !fds[1].revents().is_empty() {
+        // Takes the wake-ups back; that there are none any more is no error.
+        let _ = rustix::io::read(wake, &mut [0; 8]);
+    }
+}
+
+/// Whether one of them has something to take, within `timeout`. An error counts: the next poll of the connection
+/// will name it.
+fn is_ready(fds: &mut [PollFd<'_>], timeout: Duration) -> bool {
     let timeout = Timespec {
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     };
-    let mut fds = [PollFd::new(&**ready, PollFlags::IN)];
-    !matches!(poll(&mut fds, Some(&timeout)), Ok(0))
+    !matches!(poll(fds, Some(&timeout)), Ok(0))
 }
 
 impl Shared {

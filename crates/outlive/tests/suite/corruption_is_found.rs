@@ -183,9 +183,9 @@ fn a_damaged_snapshot_is_named_and_the_earlier_one_is_still_there() {
 /// Where these bytes are on the medium, outside the catalog.
 fn find_in_page(server: &Server, needle: &[u8]) -> Option<u64> {
     let bytes = std::fs::read(server.medium()).expect("a medium");
-    let found = bytes
+    let mut found = bytes
         .windows(needle.len())
         .enumerate()
         .filter(|(_, window)| *window == needle);
-    found.last().map(|(at, _)| at as u64)
+    found.next_back().map(|(at, _)| at as u64)
 }

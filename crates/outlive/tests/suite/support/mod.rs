@@ -1,142 +1,14 @@
-//! A unit and a manager on loopback, in this process, for tests.
+//! What the tests share: a server to talk to, a primary in a process of its own, damage to a medium.
 
 pub(crate) mod child;
+mod server;
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use outlive::{Context, OpenOptions, Primary, RegionSpec, Session, SessionOptions};
-use outlive_manager::{BearerAuth, Manager, ManagerOptions};
-use outlive_unit::{AttachSecret, Unit, UnitOptions};
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
+use outlive::{OpenOptions, Primary, RegionSpec, Session};
 
-const TOKEN: &str = "a token for tests";
-/// Long enough for a restart on a loaded machine.
-pub(crate) const RETRY_FOR: Duration = Duration::from_secs(20);
-
-/// Unit and manager in one, as `outlive serve` has them.
-pub(crate) struct Server {
-    media: String,
-    control: SocketAddr,
-    data: SocketAddr,
-    running: Option<Running>,
-    folder: Option<tempfile::TempDir>,
-}
-
-struct Running {
-    runtime: Runtime,
-    unit: Unit,
-    manager: Manager,
-    end: Option<oneshot::Sender<()>>,
-}
-
-impl Server {
-    /// On a file medium in a temporary folder.
-    pub(crate) fn on_file(size: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let media = format!("file:{},size={size}", folder.path().join("media").display());
-        let mut server = Self::start(media);
-        server.folder = Some(folder);
-        server
-    }
-
-    pub(crate) fn in_memory(size: &str) -> Self {
-        Self::start(format!("memory:size={size}"))
-    }
-
-    fn start(media: String) -> Self {
-        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
-        let mut server = Self {
-            media,
-            control: any,
-            data: any,
-            running: None,
-            folder: None,
-        };
-        server.resume();
-        server
-    }
-
-    /// The medium's file.
-    pub(crate) fn medium(&self) -> PathBuf {
-        self.folder.as_ref().expect("file media").path().join("media")
-    }
-
-    /// Ends unit and manager without any of the steps of a clean end.
-    pub(crate) fn stop(&mut self) {
-        let Some(mut running) = self.running.take() else {
-            return;
-        };
-        running.manager.stop();
-        drop(running.end.take());
-        drop(running.unit);
-        drop(running.manager);
-        // Takes the tasks with it that hold unit and manager.
-        running.runtime.shutdown_timeout(Duration::from_secs(5));
-    }
-
-    /// Starts again, at the same addresses, on the same medium.
-    pub(crate) fn resume(&mut self) {
-        let runtime = Runtime::new().expect("a runtime");
-        let secret = AttachSecret::random().expect("randomness");
-        let spec = self.media.parse().expect("a medium");
-        let unit = Unit::open(&spec, UnitOptions::new(secret.clone())).expect("a unit");
-        self.data = unit.serve_data(self.data).expect("a data listener");
-        let (end, ended) = oneshot::channel::<()>();
-        let (manager, control) = runtime.block_on(async {
-            let options = ManagerOptions::new(unit.admin_client(), secret.proof().to_vec());
-            let manager = Manager::attach(options).await.expect("a manager");
-            let listener = TcpListener::bind(self.control).await.expect("a control listener");
-            let control = listener.local_addr().expect("an address");
-            let routes = manager.routes(BearerAuth::new(TOKEN).expect("a token"));
-            let serving = tonic::transport::Server::builder()
-                .add_routes(routes)
-                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
-                    let _ = ended.await;
-                });
-            tokio::spawn(serving);
-            (manager, control)
-        });
-        self.control = control;
-        self.running = Some(Running {
-            runtime,
-            unit,
-            manager,
-            end: Some(end),
-        });
-    }
-
-    pub(crate) fn restart(&mut self) {
-        self.stop();
-        self.resume();
-    }
-
-    pub(crate) fn context(&self) -> Context {
-        Context::new(self.control.to_string(), TOKEN)
-    }
-
-    pub(crate) fn session(&self) -> Session {
-        self.session_for(RETRY_FOR)
-    }
-
-    pub(crate) fn session_for(&self, retry_for: Duration) -> Session {
-        Session::connect_with(&self.context(), SessionOptions { retry_for }).expect("a session")
-    }
-
-    pub(crate) fn incarnation(&self) -> u64 {
-        self.running.as_ref().expect("running").unit.incarnation()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
+pub(crate) use server::Server;
 
 /// A session and an open region of 1 MiB.
 pub(crate) fn primary_of(server: &Server, name: &str) -> (Session, Primary) {
