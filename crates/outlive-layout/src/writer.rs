@@ -125,7 +125,8 @@ impl Writer {
     /// Goes on where a recovery ended, in a new generation. The plan is the takeover set, which every
     /// primary (the first one too) writes before anything else. Before it is posted, what was read
     /// must be persistent at the region's level: ask for that first, and tell nobody anything before the
-    /// takeover set is committed.
+    /// takeover set is committed. Write the [`floor_record`](Self::floor_record) with the repairs, before
+    /// the takeover set: a follower that had read more than survived learns of the new generation from it.
     ///
     /// # Errors
     /// [`WriteError::Generation`] when the generation is not above those found;

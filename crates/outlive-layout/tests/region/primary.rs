@@ -207,9 +207,10 @@ fn take_over(region: &mut Region, generation: u64, start: Start<'_>) -> (Writer,
     for (offset, bytes) in &recovery.repairs {
         region.post(*offset, &[bytes]);
     }
-    // What was read must be persistent before the takeover is.
-    region.commit();
     let (writer, plan) = Writer::resume(REGION, &recovery.point, generation, 7).expect("room in the reserve");
+    // What was read must be persistent before the takeover set is, and the new generation be told.
+    region.post(FLOOR_OFFSET, &[&writer.floor_record(7).encode(REGION)]);
+    region.commit();
     if let Some(wrap) = &plan.wrap {
         region.post(wrap.offset, &[&wrap.header]);
     }
