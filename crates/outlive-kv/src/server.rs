@@ -9,7 +9,7 @@ use outlive::Session;
 use outlive_pair::{Member, PairConfig, Role, RoleView, StartError};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::Kv;
 
@@ -22,7 +22,7 @@ mod local;
 mod numbered;
 mod sentinel;
 
-use clients::Clients;
+use clients::{Clients, Face};
 
 /// How long a stopping server waits for clients to take the replies that they are owed; one that does
 /// not read must not keep the pair from switching over.
@@ -36,6 +36,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct KvOptions {
     /// Where to listen. Port 0 takes any free port.
     pub listen: SocketAddr,
+    /// Where to listen for Sentinel clients that insist on a sentinel (see `server/sentinel.rs`); all others may
+    /// ask at `listen` as well.
+    pub sentinel: Option<SocketAddr>,
     /// The pair. An empty `advertise` becomes the address that is listened on.
     pub pair: PairConfig,
     /// Clients at a time; the next one gets Redis's error for it. Redis's default.
@@ -49,6 +52,7 @@ impl KvOptions {
     pub fn new(listen: SocketAddr, pair: PairConfig) -> Self {
         Self {
             listen,
+            sentinel: None,
             pair,
             max_clients: 10_000,
             insecure: false,
@@ -106,9 +110,10 @@ pub async fn serve(
 /// A running server. Dropping it without [`stop`](Self::stop) ends it as a crash would.
 pub struct Server {
     address: SocketAddr,
+    sentinel_address: Option<SocketAddr>,
     shared: Arc<Shared>,
     stopping: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
+    accepting: JoinSet<()>,
 }
 
 /// What all connections of a server have in common.
@@ -127,15 +132,17 @@ impl Server {
     /// # Errors
     /// [`ServeError`].
     pub async fn start(session: Session, mut options: KvOptions) -> Result<Self, ServeError> {
-        if !options.insecure && !options.listen.ip().is_loopback() {
-            return Err(ServeError::NotLoopback(options.listen));
-        }
+        let listener = listen(options.listen, options.insecure).await?;
+        let sentinel = match options.sentinel {
+            Some(address) => Some(listen(address, options.insecure).await?),
+            None => None,
+        };
         let refused = |source| ServeError::Listen {
             address: options.listen,
             source,
         };
-        let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        let sentinel_address = sentinel.as_ref().and_then(|listener| listener.local_addr().ok());
         if options.pair.advertise.is_empty() {
             if address.ip().is_unspecified() {
                 return Err(ServeError::NothingToAdvertise(address));
@@ -152,10 +159,15 @@ impl Server {
             max_clients: options.max_clients,
         });
         let (stopping, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, shared.clone(), stopped));
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, Face::Member, shared.clone(), stopped.clone()));
+        if let Some(sentinel) = sentinel {
+            accepting.spawn(accept(sentinel, Face::Sentinel, shared.clone(), stopped));
+        }
         tracing::info!(%address, pair = shared.pair, "listening");
         Ok(Self {
             address,
+            sentinel_address,
             shared,
             stopping,
             accepting,
@@ -165,6 +177,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens as a sentinel.
+    pub fn sentinel_address(&self) -> Option<SocketAddr> {
+        self.sentinel_address
     }
 
     /// The member, for its role, its counters and a switchover.
@@ -184,11 +201,11 @@ impl Server {
 
     /// Ends as planned: accepts nothing more, gives the replies that are owed, closes the region, so
     /// that the backup takes over at once.
-    pub async fn stop(self) -> RoleView {
+    pub async fn stop(mut self) -> RoleView {
         // Connections keep a receiver each, so the channel closes when the last one is done.
         let _ = self.stopping.send(true);
         let finished = async {
-            let _ = self.accepting.await;
+            while self.accepting.join_next().await.is_some() {}
             self.stopping.closed().await;
         };
         if tokio::time::timeout(STOP_GRACE, finished).await.is_err() {
@@ -198,7 +215,15 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn listen(address: SocketAddr, insecure: bool) -> Result<TcpListener, ServeError> {
+    if !insecure && !address.ip().is_loopback() {
+        return Err(ServeError::NotLoopback(address));
+    }
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| ServeError::Listen { address, source })
+}
+
+async fn accept(listener: TcpListener, face: Face, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(shared.max_clients.min(Semaphore::MAX_PERMITS)));
     loop {
         let accepted = tokio::select! {
@@ -217,7 +242,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
             Ok(place) => {
                 let (shared, stopped) = (shared.clone(), stopped.clone());
                 tokio::spawn(async move {
-                    connection::run(stream, peer, shared, stopped).await;
+                    connection::run(stream, peer, face, shared, stopped).await;
                     drop(place);
                 });
             }

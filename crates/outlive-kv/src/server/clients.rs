@@ -16,10 +16,20 @@ use crate::commands::{Args, check_arity};
 use crate::error::CommandError;
 use crate::reply::Reply;
 
+/// As what the server shows itself, by the address that the client chose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Face {
+    /// A Redis server.
+    Member,
+    /// A Redis sentinel: tells where the primary is, holds no data.
+    Sentinel,
+}
+
 /// A connection, as its own side knows it.
 pub(super) struct Peer {
     /// Unique in this process.
     pub(super) id: u64,
+    pub(super) face: Face,
     /// The client session that its numbered requests belong to.
     pub(super) session: Option<SessionId>,
 }
@@ -41,7 +51,7 @@ struct Connected {
 }
 
 impl Clients {
-    pub(super) fn enter(&self, address: SocketAddr, local_address: SocketAddr) -> Peer {
+    pub(super) fn enter(&self, address: SocketAddr, local_address: SocketAddr, face: Face) -> Peer {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let connected = Connected {
             address,
@@ -52,7 +62,11 @@ impl Clients {
             library_version: Bytes::new(),
         };
         self.lock().insert(id, connected);
-        Peer { id, session: None }
+        Peer {
+            id,
+            face,
+            session: None,
+        }
     }
 
     pub(super) fn leave(&self, id: u64) {

@@ -19,10 +19,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 
 use super::Shared;
-use super::clients::Peer;
+use super::clients::{Face, Peer};
 use super::local::{self, Answer};
 use super::{failure, info};
-use crate::commands::Command;
+use crate::commands::{Command, unknown};
 use crate::reply::Reply;
 use crate::request::{Framer, words};
 
@@ -46,6 +46,7 @@ enum Owed {
 pub(super) async fn run(
     stream: TcpStream,
     address: SocketAddr,
+    face: Face,
     shared: Arc<Shared>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -55,7 +56,7 @@ pub(super) async fn run(
     let (input, output) = stream.into_split();
     let (owe, owed) = mpsc::channel(MAX_PIPELINE);
     let writing = tokio::spawn(write(output, owed));
-    let peer = shared.clients.enter(address, local_address);
+    let peer = shared.clients.enter(address, local_address, face);
     let mut reader = Reader {
         input,
         owe,
@@ -142,6 +143,9 @@ impl Reader {
         let words = words(request)?;
         if let Some(command) = local::find(words[0]) {
             return command.answer(&self.shared, &mut self.peer, &words);
+        }
+        if self.peer.face == Face::Sentinel {
+            return Err(unknown(words[0], &words[1..]));
         }
         Command::resolve(&words)?;
         Ok(Answer::Send(Request::plain(&request[..])))

@@ -1,6 +1,6 @@
 //! Commands that concern the connection or this member; they are answered without the pair.
 
-use super::clients::{self, Peer};
+use super::clients::{self, Face, Peer};
 use super::{Shared, command, info, numbered, sentinel};
 use crate::commands::{Args, check_arity};
 use crate::error::CommandError;
@@ -89,7 +89,7 @@ pub(super) const LOCAL_COMMANDS: &[LocalCommand] = &[
     LocalCommand {
         name: "role",
         arity: 1,
-        handler: |shared, _, _| now(info::role(&shared.member.role())),
+        handler: role,
     },
     LocalCommand {
         name: "sentinel",
@@ -145,6 +145,13 @@ fn reset(shared: &Shared, peer: &mut Peer, _: Args<'_>) -> Result<Answer, Comman
     peer.session = None;
     shared.clients.set_name(peer.id, b"")?;
     now(Reply::Status("RESET"))
+}
+
+fn role(shared: &Shared, peer: &mut Peer, _: Args<'_>) -> Result<Answer, CommandError> {
+    now(match peer.face {
+        Face::Member => info::role(&shared.member.role()),
+        Face::Sentinel => Reply::Array(vec![Reply::bulk("sentinel"), Reply::bulks([&shared.pair])]),
+    })
 }
 
 fn hello(shared: &Shared, peer: &mut Peer, mut args: Args<'_>) -> Result<Answer, CommandError> {

@@ -2,6 +2,10 @@
 //!
 //! Every member answers with the current primary's address, so a client is given the members' own
 //! addresses as its sentinels and follows the primary unchanged.
+//!
+//! Some clients (the `redis` crate) first ask a sentinel for its `ROLE` and go on only if it says
+//! `sentinel`, and ask the primary that they were told for the same and want to hear `master`. One address
+//! cannot say both, so for those a member can listen on a second one, where it is nothing but a sentinel.
 
 use outlive_pair::RoleView;
 

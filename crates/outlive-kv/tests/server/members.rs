@@ -67,7 +67,7 @@ fn a_backup_refuses_and_names_the_primary() {
 fn a_sentinel_aware_client_follows_the_primary() {
     let lab = Lab::start();
     let (mut primary, backup) = pair(&lab);
-    let sentinels = [&primary, &backup].map(|member| format!("redis://{}/", member.address));
+    let sentinels = [&primary, &backup].map(|member| format!("redis://{}/", member.sentinel()));
     let kind = redis::sentinel::SentinelServerType::Master;
     let mut client = SentinelClient::build(sentinels.to_vec(), PAIR.into(), None, kind).expect("a client");
     let _: () = client
@@ -75,6 +75,12 @@ fn a_sentinel_aware_client_follows_the_primary() {
         .expect("connects")
         .set("k", "v")
         .expect("SET");
+    // There it is a sentinel and nothing else.
+    let mut sentinel = redis::Client::open(sentinels[0].as_str())
+        .and_then(|it| it.get_connection())
+        .expect("connects");
+    let error = sentinel.get::<_, Value>("k").expect_err("a sentinel has no data");
+    assert!(error.to_string().contains("unknown command"), "{error}");
     primary.kill();
     let value: String = eventually(|| client.get_connection().ok()?.get("k").ok());
     assert_eq!(value, "v");
@@ -201,7 +207,7 @@ fn a_session_client_tells_the_services_errors_from_its_own() {
         .expect_err("no number");
     assert!(matches!(error, ClientError::Reply(_)), "{error}");
     let error = client
-        .request::<()>(cmd("SET").arg("k").arg(vec![0; 4 << 20]))
+        .request::<()>(cmd("SET").arg("k").arg(vec![0_u8; 4 << 20]))
         .expect_err("too large");
     assert!(matches!(error, ClientError::TooLarge(_)), "{error}");
     // Neither disturbs the count.

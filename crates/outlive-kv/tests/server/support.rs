@@ -61,6 +61,7 @@ impl Lab {
         let session = Session::connect(&self.context).expect("a session");
         let pair = PairConfig::new(PAIR, "", Some(RegionSpec::checkpoint(32 << 20)));
         let mut options = KvOptions::new("127.0.0.1:0".parse().expect("an address"), pair);
+        options.sentinel = Some("127.0.0.1:0".parse().expect("an address"));
         change(&mut options);
         let runtime = Runtime::new().expect("a runtime");
         let server = runtime
@@ -81,6 +82,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// Where it is a sentinel.
+    pub(crate) fn sentinel(&self) -> SocketAddr {
+        self.server().sentinel_address().expect("it listens")
+    }
+
     fn server(&self) -> &Server {
         &self.running.as_ref().expect("it runs").1
     }
