@@ -7,7 +7,7 @@ use crate::error::CommandError;
 
 /// A reply in RESP2's types.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// `+OK` and its like.
     Status(&'static str),
     /// `-ERR …`.
@@ -26,35 +26,35 @@ pub enum Reply {
 
 impl Reply {
     /// `+OK`.
-    pub const OK: Self = Self::Status("OK");
+    pub(crate) const OK: Self = Self::Status("OK");
 
     /// A bulk string.
-    pub fn bulk(value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn bulk(value: impl AsRef<[u8]>) -> Self {
         Self::Bulk(Bytes::copy_from_slice(value.as_ref()))
     }
 
     /// A bulk string, or nil.
-    pub fn maybe(value: Option<impl AsRef<[u8]>>) -> Self {
+    pub(crate) fn maybe(value: Option<impl AsRef<[u8]>>) -> Self {
         value.map_or(Self::Nil, Self::bulk)
     }
 
     /// A number of things; there are never more than an `i64` holds.
-    pub fn count(n: usize) -> Self {
+    pub(crate) fn count(n: usize) -> Self {
         Self::Int(i64::try_from(n).unwrap_or(i64::MAX))
     }
 
     /// 1 or 0.
-    pub fn flag(yes: bool) -> Self {
+    pub(crate) fn flag(yes: bool) -> Self {
         Self::Int(i64::from(yes))
     }
 
     /// An array of bulk strings.
-    pub fn bulks<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Self {
+    pub(crate) fn bulks<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Self {
         Self::Array(values.into_iter().map(Self::bulk).collect())
     }
 
     /// The bytes that go to the client.
-    pub fn encode(self) -> Bytes {
+    pub(crate) fn encode(self) -> Bytes {
         if self == Self::NilArray {
             return Bytes::from_static(b"*-1\r\n");
         }

@@ -10,9 +10,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use outlive_pair::{CallError, Request};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -34,6 +36,10 @@ const READ_BYTES: usize = 64 << 10;
 /// Replies are sent when so much has gathered, or when the next one is not there yet.
 const WRITE_BYTES: usize = 64 << 10;
 
+/// After so long in silence the kernel asks whether the client's host is still there: one that vanished must not
+/// hold its place for ever. Redis's default.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+
 type FutureReply = Pin<Box<dyn Future<Output = Bytes> + Send>>;
 
 /// A reply that is owed.
@@ -52,6 +58,7 @@ pub(super) async fn run(
 ) {
     // Replies are gathered here; the kernel need not wait for more.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
     let local_address = stream.local_addr().unwrap_or(address);
     let (input, output) = stream.into_split();
     let (owe, owed) = mpsc::channel(MAX_PIPELINE);
