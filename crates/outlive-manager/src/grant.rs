@@ -118,9 +118,11 @@ impl Shared {
         )
         .await?;
         self.live.tell(region, Kind::OwnerClosed);
-        if self.live.is_programmed(region, attachment.manager_generation()) {
-            attachment.checked(attachment.unit.fence(region, generation, true).await)?;
-            self.describe_page(&attachment, region).await?;
+        // Programmed by a manager before this one, the region may have connections all the same.
+        match attachment.checked(attachment.unit.fence(region, generation, true).await) {
+            Ok(_) => self.describe_page(&attachment, region).await?,
+            Err(error) if error.code == ErrorCode::NoSuchRegion => {}
+            Err(error) => return Err(error),
         }
         Ok(CloseRegionResponse {})
     }

@@ -22,6 +22,7 @@
 //!
 //! let manager = Manager::attach(ManagerOptions::new(unit, b"shared secret".to_vec())).await?;
 //! let routes = manager.routes(BearerAuth::new("token")?);
+//! // `serve` sets nodelay; with listeners of your own set it too, or each answer waits 40 ms for an acknowledgement.
 //! tonic::transport::Server::builder().add_routes(routes).serve("127.0.0.1:7780".parse()?).await?;
 //! # Ok(())
 //! # }

@@ -36,6 +36,12 @@ struct Pair {
     changed: Arc<Notify>,
 }
 
+/// A member whose report was taken in, and what tells it of changes.
+struct Reporter {
+    id: Vec<u8>,
+    changed: Arc<Notify>,
+}
+
 #[derive(Debug)]
 struct Member {
     status: MemberStatus,
@@ -63,7 +69,7 @@ impl Pairs {
         let wait = Duration::from_millis(request.wait_ms).min(limits::MEMBER_WAIT);
         let name = request.pair.clone();
         let until = Instant::now() + wait;
-        let Some((id, changed)) = self.take_in(request)? else {
+        let Some(Reporter { id, changed }) = self.take_in(request)? else {
             return Ok(ReportMemberResponse { switchover: false });
         };
         let Some(_poll) = Poll::begin(self, &name, &id) else {
@@ -134,7 +140,7 @@ impl Pairs {
     }
 
     /// Returns what a long poll needs, or `None` for a member that leaves.
-    fn take_in(&self, request: ReportMemberRequest) -> Result<Option<(Vec<u8>, Arc<Notify>)>, ControlError> {
+    fn take_in(&self, request: ReportMemberRequest) -> Result<Option<Reporter>, ControlError> {
         let status = request
             .member
             .ok_or_else(|| invalid("the report names no member"))?;
@@ -162,7 +168,10 @@ impl Pairs {
         }
         pair.put(status);
         pair.changed.notify_waiters();
-        Ok(Some((id, Arc::clone(&pair.changed))))
+        Ok(Some(Reporter {
+            id,
+            changed: Arc::clone(&pair.changed),
+        }))
     }
 
     fn is_asked(&self, name: &str, id: &[u8]) -> bool {

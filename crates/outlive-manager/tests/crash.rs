@@ -1,5 +1,10 @@
 //! The manager is cut off from its unit at every boundary of every operation: before and after each call of the
 //! admin service, before, inside and after each write of the catalog. What the next manager finds is consistent.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a failed step is a failed test"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! Many regions, and bounds that hold.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a failed step is a failed test"
+)]
 
 mod support;
 

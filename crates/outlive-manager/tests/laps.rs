@@ -1,4 +1,9 @@
 //! The catalog's journal fills, is emptied behind a verified snapshot, and goes round many times.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a failed step is a failed test"
+)]
 
 mod support;
 

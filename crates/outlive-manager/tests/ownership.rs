@@ -1,4 +1,9 @@
 //! Who owns a region: open, reconnect, take over, close, and races between them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a failed step is a failed test"
+)]
 
 mod support;
 

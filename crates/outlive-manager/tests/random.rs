@@ -1,4 +1,9 @@
 //! Random sequences of operations, with restarts of the manager, against a model of what must come of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a failed step is a failed test"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! Making, growing and deleting regions; where they lie.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a failed step is a failed test"
+)]
 
 mod support;
 

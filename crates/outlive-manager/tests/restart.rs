@@ -1,4 +1,9 @@
 //! A restarted manager rebuilds everything; a restarted unit is found again; one manager at a time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a failed step is a failed test"
+)]
 
 mod support;
 
@@ -64,6 +69,24 @@ async fn a_restarted_manager_rebuilds_everything_while_data_connections_go_on() 
     let taken = world.client.take_over("raw", 1, "q").await.unwrap();
     assert_eq!(Data::connect(&taken).unwrap().read(0, 6).unwrap(), b"before");
     assert_eq!(reader.read(0, 6).unwrap(), b"before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_reaches_the_connection_that_a_manager_before_let_in() {
+    let mut world = World::new(&memory(16)).await;
+    world.client.create("r", RegionKind::Raw, MIB).await.unwrap();
+    let mut owner = Data::connect(&world.client.primary("r", "p").await.unwrap()).unwrap();
+    world.restart_manager().await;
+    world.client.close("r", 1).await.unwrap();
+    assert!(matches!(
+        owner.await_closed(),
+        FabricError::Stopped(_) | FabricError::Lost(_)
+    ));
+    // Nothing to stop is no error.
+    world.client.create("s", RegionKind::Raw, MIB).await.unwrap();
+    world.client.primary("s", "p").await.unwrap();
+    world.restart_manager().await;
+    world.client.close("s", 1).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,6 @@ use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use outlive_proto::v1::unit_admin_server::{UnitAdmin, UnitAdminServer};
 use outlive_proto::v1::*;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
@@ -108,7 +107,7 @@ pub async fn fused_admin(inner: UnitAdminClient<Channel>, fuse: Arc<Fuse>) -> Un
         .unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder().add_service(UnitAdminServer::new(Fused { inner, fuse }));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    tokio::spawn(server.serve_with_incoming(super::incoming(listener)));
     super::admin_at(address)
 }
 

@@ -20,8 +20,8 @@ use outlive_unit::{AttachSecret, Unit, UnitError, UnitOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Status};
 
@@ -71,7 +71,7 @@ pub async fn serve_until(manager: &Manager) -> (Client, AbortHandle) {
     let serving = tokio::spawn(
         Server::builder()
             .add_routes(routes)
-            .serve_with_incoming(TcpListenerStream::new(listener)),
+            .serve_with_incoming(incoming(listener)),
     );
     let channel = Channel::from_shared(format!("http://{address}"))
         .unwrap()
@@ -106,7 +106,7 @@ pub fn serve_admin_at(unit: &Unit, address: SocketAddr) -> (SocketAddr, Runtime)
     let listener = socket.listen(64).unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder().add_service(UnitAdminServer::new(unit.admin()));
-    runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    runtime.spawn(server.serve_with_incoming(incoming(listener)));
     drop(entered);
     (address, runtime)
 }
@@ -315,6 +315,11 @@ impl Calls for Client {
     }
 }
 
+/// Without `nodelay` each answer would wait for the other side's delayed acknowledgement, 40 ms.
+pub fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}
+
 /// A data connection to one region.
 pub struct Data {
     endpoint: Box<dyn Endpoint>,
@@ -478,7 +483,7 @@ pub async fn unauthenticated(manager: &Manager) -> ControlError {
     tokio::spawn(
         Server::builder()
             .add_routes(routes)
-            .serve_with_incoming(TcpListenerStream::new(listener)),
+            .serve_with_incoming(incoming(listener)),
     );
     let channel = Channel::from_shared(format!("http://{address}"))
         .unwrap()
