@@ -290,3 +290,82 @@ fn fields(raw: &RawSetHeader) -> Result<SetHeader, HeaderFault> {
         payload_crc: raw.payload_crc.get(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REGION: RegionId = RegionId([3; 16]);
+
+    fn header() -> SetHeader {
+        SetHeader {
+            kind: SetKind::Update,
+            generation: 2,
+            sequence: 9,
+            logical: 4096,
+            time_ns: 1,
+            length: 5,
+            stride: 120,
+            floor: 8,
+            continues: 0,
+            predecessor: 2,
+            payload_crc: 7,
+        }
+    }
+
+    #[test]
+    fn a_header_is_what_was_encoded_at_its_place_only() {
+        let bytes = header().encode(REGION);
+        assert_eq!(SetHeader::decode_at(REGION, 4096, &bytes), Ok(header()));
+        assert_eq!(SetHeader::decode_anywhere(REGION, &bytes), Ok(header()));
+        let elsewhere = HeaderFault::OtherLap {
+            logical: 4096,
+            generation: 2,
+            sequence: 9,
+        };
+        assert_eq!(SetHeader::decode_at(REGION, 8192, &bytes), Err(elsewhere));
+        let other = RegionId([4; 16]);
+        assert!(SetHeader::decode_at(other, 4096, &bytes).is_err());
+    }
+
+    #[test]
+    fn an_unknown_version_and_impossible_shapes_are_named() {
+        let least = SetHeader::least_stride(5).expect("small");
+        for wrong in [
+            SetHeader {
+                stride: least - 8,
+                ..header()
+            },
+            SetHeader {
+                stride: 121,
+                ..header()
+            },
+            SetHeader {
+                length: u64::MAX - 3,
+                ..header()
+            },
+            SetHeader {
+                kind: SetKind::Clear,
+                ..header()
+            },
+            SetHeader {
+                kind: SetKind::Snapshot,
+                ..header()
+            },
+        ] {
+            let decoded = SetHeader::decode_at(REGION, 4096, &wrong.encode(REGION));
+            assert!(
+                matches!(decoded, Err(HeaderFault::Shape(_))),
+                "{wrong:?}: {decoded:?}"
+            );
+        }
+        let mut newer = header().encode(REGION);
+        newer[8] = 2;
+        let crc = Checksum::seeded(REGION, 2, 4096).with(&newer[..108]).value();
+        newer[108..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(
+            SetHeader::decode_at(REGION, 4096, &newer),
+            Err(HeaderFault::Version(2))
+        );
+    }
+}

@@ -18,10 +18,8 @@ pub(super) enum Stop {
 enum History {
     /// It lies on it.
     Same,
-    /// The newer generation has not written yet.
-    Unwritten,
     /// It does not.
-    Other { common: u64, generation: u64 },
+    Other { common: u64 },
 }
 
 enum Verdict {
@@ -106,12 +104,12 @@ impl Reader {
             return Ok(newest.map_or(Verdict::Again, |seal| Verdict::Stop(Stop::Overrun(seal))));
         }
         if other_history {
+            let generation = head.generation().max(beyond.generation);
             match self.reconcile(source, &head, place)? {
-                History::Other { common, generation } => {
+                History::Other { common } => {
                     return Ok(Verdict::Stop(Stop::Diverged { common, generation }));
                 }
-                History::Same => *reconciled_generation = head.generation().max(beyond.generation),
-                History::Unwritten => {}
+                History::Same => *reconciled_generation = generation,
             }
         }
         if floor > place.sequence || matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_)) {
@@ -122,7 +120,8 @@ impl Reader {
     }
 
     /// A newer generation owns the region. Walks its history from the newest snapshot: does it pass
-    /// through `place`, where a reader of an older generation stands?
+    /// through `place`, where a reader of an older generation stands? When it ends before, what the reader
+    /// saw there whole is gone, whether or not the newer generation's takeover set lies there already.
     fn reconcile<S: Source>(
         &mut self,
         source: &mut S,
@@ -150,13 +149,8 @@ impl Reader {
         let begins_here = newest.logical == place.logical && newest.generation == place.generation;
         Ok(if at == *place || begins_here {
             History::Same
-        } else if at.logical < place.logical && at.generation <= place.generation {
-            History::Unwritten
         } else {
-            History::Other {
-                common,
-                generation: at.generation,
-            }
+            History::Other { common }
         })
     }
 
