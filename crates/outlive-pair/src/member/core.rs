@@ -82,7 +82,7 @@ impl<S: Service> Core<S> {
 
     /// Runs until the member has stopped or its last handle is gone.
     pub(super) fn run(mut self) {
-        let _guard = StoppedByPanic(Arc::clone(&self.shared));
+        let _ending = Ending(Arc::clone(&self.shared));
         self.feed(Event::Start);
         while self.node.role() != Role::Stopped && !self.dropped {
             if matches!(self.link, Link::Backup(_)) {
@@ -607,11 +607,12 @@ fn cause(suspicion: &Suspicion) -> Cause {
     }
 }
 
-/// Shows the member as stopped when the service panics, so that nobody waits for ever.
-struct StoppedByPanic(Arc<Shared>);
+/// At the end of the core, also when the service panics: nobody is left waiting.
+struct Ending(Arc<Shared>);
 
-impl Drop for StoppedByPanic {
+impl Drop for Ending {
     fn drop(&mut self) {
+        self.0.callers.give_up();
         if thread::panicking() {
             self.0.view.send_modify(|view| {
                 view.role = Role::Stopped;

@@ -103,6 +103,13 @@ impl Callers {
         first
     }
 
+    /// Gives all of them up: each is told that the outcome is unknown.
+    pub(super) fn give_up(&self) {
+        let mut waiting = lock(&self.0);
+        waiting.first += waiting.slots.len() as u64;
+        waiting.slots.clear();
+    }
+
     fn take(&self, answers: Vec<Answer>) -> Vec<(Reply, Result<Vec<u8>, CallError>)> {
         let mut waiting = lock(&self.0);
         let mut taken = Vec::with_capacity(answers.len());
@@ -200,5 +207,12 @@ mod tests {
         assert_eq!(lock(&callers.0).slots.len(), 1, "only the one that waits");
         let (sender, _receiver) = oneshot::channel();
         assert_eq!(callers.enter(std::iter::once(sender)), first + 4);
+        callers.give_up();
+        assert!(matches!(
+            receivers[3].try_recv(),
+            Err(oneshot::error::TryRecvError::Closed)
+        ));
+        let (sender, _receiver) = oneshot::channel();
+        assert_eq!(callers.enter(std::iter::once(sender)), first + 5);
     }
 }
