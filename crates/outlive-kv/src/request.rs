@@ -142,9 +142,8 @@ impl Framer {
 /// # Errors
 /// [`CommandError::NotACommand`] where the bytes are not one flat array of bulk strings.
 pub fn words(request: &[u8]) -> Result<Vec<&[u8]>, CommandError> {
-    // A nested array would make the decoder recurse; the framer lets none through, others might.
-    let is_flat = request.starts_with(b"*") && !request.starts_with(b"*1\r\n*");
-    let frames = match is_flat.then(|| decode_range(request)) {
+    // A nested array would make the decoder recurse. The framer lets none through, others might.
+    let frames = match is_flat(request).then(|| decode_range(request)) {
         Some(Ok(Some((RangeFrame::Array(frames), used)))) if used == request.len() => frames,
         _ => return Err(CommandError::NotACommand),
     };
@@ -153,6 +152,20 @@ pub fn words(request: &[u8]) -> Result<Vec<&[u8]>, CommandError> {
         _ => Err(CommandError::NotACommand),
     };
     frames.into_iter().map(word).collect()
+}
+
+fn is_flat(request: &[u8]) -> bool {
+    let limits = (ProtocolError::ArrayLength, ProtocolError::ArrayLengthTooBig);
+    match request.first().map(|first| (first, length(request, 0, limits))) {
+        Some((b'*', Ok(Some((count @ 1.., start))))) => {
+            let mut framer = Framer {
+                checked: start,
+                words_left: Some(count),
+            };
+            framer.check_words(request) == Ok(true)
+        }
+        _ => false,
+    }
 }
 
 /// Makes a request of words.
@@ -349,6 +362,8 @@ mod tests {
     fn nested_arrays_are_no_request() {
         let nested = "*1\r\n".repeat(1_000_000);
         assert_eq!(words(nested.as_bytes()), Err(CommandError::NotACommand));
+        let hidden = format!("*2\r\n$1\r\na\r\n{nested}");
+        assert_eq!(words(hidden.as_bytes()), Err(CommandError::NotACommand));
         assert_eq!(words(b"*2\r\n$1\r\na\r\n*0\r\n"), Err(CommandError::NotACommand));
         assert_eq!(words(b"*1\r\n$1\r\na\r\nx"), Err(CommandError::NotACommand));
         assert_eq!(words(b""), Err(CommandError::NotACommand));
