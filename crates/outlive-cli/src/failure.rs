@@ -91,7 +91,7 @@ impl From<outlive::Error> for Failure {
         let failure = Self::from_error(exit, &error);
         match &error {
             Error::Context { .. } => failure.and("start `outlive serve`, or name the file with --context"),
-            Error::Unreachable { reason, .. } if !reason.is_empty() => failure.and(reason),
+            Error::Unreachable { reason, .. } if !failure.message.contains(reason) => failure.and(reason),
             _ => failure,
         }
     }

@@ -8,5 +8,4 @@ mod random;
 mod report;
 mod stage;
 
-pub(crate) use self::report::Report;
 pub(crate) use self::stage::{DemoOptions, perform};

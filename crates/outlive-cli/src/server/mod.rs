@@ -45,6 +45,8 @@ pub(crate) struct ServerOptions {
 pub(crate) struct Server {
     runtime: Runtime,
     unit: Unit,
+    /// Kept: a manager stops when its last handle is dropped.
+    manager: Manager,
     control: SocketAddr,
     data: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -72,10 +74,12 @@ impl Server {
             .map_err(|error| Failure::new(Exit::Failure, format!("cannot start threads: {error}")))?;
         let (stop, stopped) = oneshot::channel();
         let admin = runtime.block_on(async { unit.admin_client() });
-        let (control, served) = runtime.block_on(serve_control(&options, admin, &secret, stopped))?;
+        let (manager, control, served) =
+            runtime.block_on(serve_control(&options, admin, &secret, stopped))?;
         Ok(Self {
             runtime,
             unit,
+            manager,
             control,
             data,
             stop,
@@ -129,6 +133,7 @@ impl Server {
         let _ = self
             .runtime
             .block_on(async { tokio::time::timeout(DRAIN, self.served).await });
+        drop(self.manager);
         let closed = self
             .unit
             .close()
@@ -146,7 +151,11 @@ pub(crate) fn new_token() -> Result<String, Failure> {
     Ok(crate::output::hex(&bytes))
 }
 
-type Served = (SocketAddr, JoinHandle<Result<(), tonic::transport::Error>>);
+type Served = (
+    Manager,
+    SocketAddr,
+    JoinHandle<Result<(), tonic::transport::Error>>,
+);
 
 async fn serve_control(
     options: &ServerOptions,
@@ -181,5 +190,5 @@ async fn serve_control(
             // A dropped sender is a stop, too.
             let _ = stopped.await;
         });
-    Ok((address, tokio::spawn(server)))
+    Ok((manager, address, tokio::spawn(server)))
 }

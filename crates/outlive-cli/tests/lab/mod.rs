@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -12,20 +12,20 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 const NETWORK: &str = "10.77.0";
 
 /// A bridge and the hosts on it.
-pub(crate) struct Lab {
+pub struct Lab {
     names: Vec<String>,
 }
 
 /// One host: a namespace with one interface.
 #[derive(Clone)]
-pub(crate) struct Host {
+pub struct Host {
     namespace: String,
     number: usize,
 }
 
 impl Lab {
     /// Makes a bridge with `hosts` hosts, or says why that cannot be had here.
-    pub(crate) fn new(hosts: usize) -> Result<(Self, Vec<Host>), String> {
+    pub fn new(hosts: usize) -> Result<(Self, Vec<Host>), String> {
         if !rustix::process::geteuid().is_root() {
             return Err("network namespaces need root".to_owned());
         }
@@ -38,13 +38,26 @@ impl Lab {
         ip(&["-n", &bridge, "link", "set", "br0", "up"])?;
         let mut made = Vec::new();
         for number in 1..=hosts {
-            let host = Host { namespace: format!("ol{own}h{number}"), number };
+            let host = Host {
+                namespace: format!("ol{own}h{number}"),
+                number,
+            };
             lab.add(&host.namespace)?;
             let port = format!("p{number}");
             let inside = &host.namespace;
-            ip(&["-n", &bridge, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", inside])?;
+            ip(&[
+                "-n", &bridge, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", inside,
+            ])?;
             ip(&["-n", &bridge, "link", "set", &port, "master", "br0", "up"])?;
-            ip(&["-n", inside, "addr", "add", &format!("{}/24", host.address()), "dev", "eth0"])?;
+            ip(&[
+                "-n",
+                inside,
+                "addr",
+                "add",
+                &format!("{}/24", host.address()),
+                "dev",
+                "eth0",
+            ])?;
             ip(&["-n", inside, "link", "set", "lo", "up"])?;
             ip(&["-n", inside, "link", "set", "eth0", "up"])?;
             made.push(host);
@@ -53,7 +66,7 @@ impl Lab {
     }
 
     /// Drops every packet between `host` and the others, without telling anyone, or ends that.
-    pub(crate) fn set_silent(&self, host: &Host, silent: bool) {
+    pub fn set_silent(&self, host: &Host, silent: bool) {
         let port = format!("p{}", host.number);
         let state = if silent { "down" } else { "up" };
         ip(&["-n", &self.names[0], "link", "set", &port, state]).expect("the bridge's port can be switched");
@@ -78,19 +91,21 @@ impl Drop for Lab {
 
 impl Host {
     /// Its address, the same for all services on it.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("{NETWORK}.{}", self.number)
     }
 
     /// A command that runs on this host. `ip netns exec` becomes the program, so the child's id is the program's.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace, program]).stdin(Stdio::null());
+        command
+            .args(["netns", "exec", &self.namespace, program])
+            .stdin(Stdio::null());
         command
     }
 
     /// Runs `work` on this host, on a thread of its own.
-    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let path = format!("/run/netns/{}", self.namespace);
         std::thread::scope(|scope| {
             let running = scope.spawn(move || {
@@ -104,31 +119,23 @@ impl Host {
     }
 }
 
-/// A child that is killed when the test ends, however it ends.
-pub(crate) struct Guarded(pub(crate) Child);
-
-impl Guarded {
-    /// SIGKILL, and waits until the process is gone.
-    pub(crate) fn kill(&mut self) {
-        self.0.kill().expect("the child was started here");
-        self.0.wait().expect("the child was started here");
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn install_ip() -> Result<(), String> {
-    let there = Command::new("ip").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let there = Command::new("ip")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if there.is_ok_and(|status| status.success()) {
         return Ok(());
     }
-    for arguments in [&["update", "-qq"][..], &["install", "-y", "-qq", "--no-install-recommends", "iproute2"]] {
-        let done = Command::new("apt-get").args(arguments).stdout(Stdio::null()).status();
+    for arguments in [
+        &["update", "-qq"][..],
+        &["install", "-y", "-qq", "--no-install-recommends", "iproute2"],
+    ] {
+        let done = Command::new("apt-get")
+            .args(arguments)
+            .stdout(Stdio::null())
+            .status();
         if !done.is_ok_and(|status| status.success()) {
             return Err("`ip` is missing and iproute2 could not be installed".to_owned());
         }
@@ -137,7 +144,10 @@ fn install_ip() -> Result<(), String> {
 }
 
 fn ip(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("ip").args(arguments).output().map_err(|error| format!("ip: {error}"))?;
+    let output = Command::new("ip")
+        .args(arguments)
+        .output()
+        .map_err(|error| format!("ip: {error}"))?;
     if output.status.success() {
         return Ok(());
     }

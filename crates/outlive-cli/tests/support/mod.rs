@@ -63,12 +63,17 @@ impl World {
 
     /// `outlive`, finding its context here.
     pub fn command<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outlive"));
+        let mut command = self.on(Command::new(env!("CARGO_BIN_EXE_outlive")), &[]);
+        command.args(arguments);
+        command
+    }
+
+    /// Gives a command that begins to run `outlive` its arguments, its context here, and pipes.
+    pub fn on(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .env("OUTLIVE_CONTEXT", self.path("context.json"))
-            .env_remove("RUST_LOG");
-        command
+            .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -205,6 +210,14 @@ impl Process {
     pub fn kill(mut self) {
         self.child.kill().expect("the process is there");
         self.child.wait().expect("it ends");
+    }
+
+    /// Whether it has ended already.
+    pub fn has_ended(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("the process can be waited for")
+            .is_some()
     }
 
     /// Waits for it to end by itself.

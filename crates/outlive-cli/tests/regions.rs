@@ -1,0 +1,135 @@
+//! Regions: create, list, show, resize, delete; what is mapped where.
+
+mod support;
+
+use support::{World, noise};
+
+#[test]
+fn a_region_is_made_shown_and_deleted_with_consent() {
+    let world = World::new();
+    let _serve = world.serve();
+    let made = &world.json(&["region", "create", "orders", "--size", "5MB", "--slots", "3"])[0];
+    assert_eq!(made["name"], "orders");
+    assert_eq!(made["size"], 5_001_216, "rounded up to 4 KiB");
+    assert_eq!(made["slots"], 3);
+    assert_eq!(&world.json(&["region", "show", "orders"])[0]["id"], &made["id"]);
+    world.ok(&["region", "create", "scratch", "--size", "1MiB", "--raw"]);
+    let listed = world.json(&["region", "ls"]).remove(0);
+    let names: Vec<&str> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|region| region["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["orders", "scratch"]);
+    world.fails(&["region", "rm", "orders"], 14, "--yes");
+    world.ok(&["region", "show", "orders"]);
+    world.ok(&["region", "rm", "orders", "--yes"]);
+    world.fails(&["region", "show", "orders"], 3, "orders");
+    world.fails(&["save", "scratch"], 2, "scratch");
+}
+
+#[test]
+fn the_catalog_is_read_one_sidedly_and_says_the_same() {
+    let world = World::new();
+    let _serve = world.serve();
+    for name in ["a", "b", "c"] {
+        world.ok(&["region", "create", name, "--size", "1MiB"]);
+    }
+    world.ok_with_input(&["save", "b"], b"state");
+    world.ok(&["region", "rm", "a", "--yes"]);
+    let (manager, catalog) = (
+        world.json(&["region", "ls"]).remove(0),
+        world.json(&["region", "ls", "--catalog"]).remove(0),
+    );
+    for (one, other) in manager
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(catalog.as_array().unwrap())
+    {
+        for field in [
+            "name",
+            "id",
+            "kind",
+            "size",
+            "slots",
+            "generation",
+            "extents",
+            "created_unix_ms",
+        ] {
+            assert_eq!(one[field], other[field], "{field}");
+        }
+    }
+    assert_eq!(catalog.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_region_grows_and_keeps_what_it_holds() {
+    let world = World::new();
+    let _serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "1MiB"]);
+    world.ok_with_input(&["save", "orders"], &noise(1, 100_000));
+    world.ok_with_input(&["append", "orders", "--lines"], b"one\ntwo\n");
+    world.fails_with_input(&["append", "orders"], &noise(2, 1 << 20), 5, "orders");
+    world.ok(&["region", "resize", "orders", "--size", "8MiB"]);
+    assert_eq!(world.json(&["region", "show", "orders"])[0]["size"], 8 << 20);
+    assert!(world.ok(&["load", "orders"]) == noise(1, 100_000));
+    world.ok_with_input(&["append", "orders"], &noise(2, 1 << 20));
+    let updates = world.ok(&["load", "orders", "--updates"]);
+    assert!(updates.starts_with(b"onetwo") && updates[6..] == noise(2, 1 << 20));
+    world.fails(&["region", "resize", "orders", "--size", "1MiB"], 2, "");
+}
+
+#[test]
+fn the_address_context_names_who_may_do_what() {
+    let world = World::new();
+    let _serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "1MiB"]);
+    world.ok_with_input(&["save", "orders"], b"state");
+    let watch = support::Process::start(world.command(["watch", "orders"]));
+    watch.line();
+    let context = &world.json(&["region", "show", "orders", "--address-context"])[0];
+    let mapped: u64 = context["mappings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mapping| mapping["len"].as_u64().unwrap())
+        .sum();
+    assert!(mapped >= 1 << 20);
+    let connections = context["connections"].as_array().unwrap();
+    assert_eq!(connections.len(), 1, "{context}");
+    assert_eq!(connections[0]["writable"], false);
+    assert_eq!(connections[0]["identity"], "local");
+    drop(watch);
+}
+
+#[test]
+fn regions_in_several_extents_hold_what_is_put_into_them() {
+    let world = World::new();
+    let _serve = world.serve();
+    // Every second one is deleted, so that what is free is in pieces.
+    let names: Vec<String> = (0..12).map(|number| format!("r{number}")).collect();
+    for name in &names {
+        world.ok(&["region", "create", name, "--size", "4MiB"]);
+    }
+    for name in names.iter().step_by(2) {
+        world.ok(&["region", "rm", name, "--yes"]);
+    }
+    let made = &world.json(&[
+        "region",
+        "create",
+        "wide",
+        "--size",
+        "24MiB",
+        "--max-snapshot",
+        "10MiB",
+    ])[0];
+    assert!(made["extents"].as_u64().unwrap() > 1, "{made}");
+    let state = noise(7, 9_999_999);
+    world.ok_with_input(&["save", "wide"], &state);
+    assert!(world.ok(&["load", "wide"]) == state);
+    for name in names.iter().skip(1).step_by(2) {
+        world.fails(&["load", name], 15, "no snapshot");
+    }
+}
