@@ -8,7 +8,7 @@ mod gathered;
 mod walk;
 
 use gathered::Gathered;
-use walk::Stop;
+use walk::{Origin, Stop};
 
 use crate::finding::{Finding, HeaderFault};
 use crate::head::Head;
@@ -41,7 +41,6 @@ pub struct Reader {
 pub struct Cursor {
     pub(crate) place: Place,
     pub(crate) snapshot: Option<(u64, u64)>,
-    reconciled_generation: u64,
 }
 
 /// What of the region is asked for.
@@ -220,22 +219,17 @@ impl Reader {
         let mut place = cursor.place;
         let mut ahead = None;
         let from = cursor.place.sequence;
-        let stop = self.walk_reconciled(
-            source,
-            &mut place,
-            &mut cursor.reconciled_generation,
-            &mut |header, payload| {
-                if header.kind == SetKind::Takeover && header.continues < from {
-                    ahead = Some((header.continues, header.generation));
-                    return false;
-                }
-                bytes += header.stride;
-                if header.kind != SetKind::Wrap {
-                    sets.push(header.clone().into_set(payload.to_vec()));
-                }
-                bytes < FOLLOW_BATCH_BYTES
-            },
-        );
+        let stop = self.walk_from(source, &mut place, Origin::Cursor, &mut |header, payload| {
+            if header.kind == SetKind::Takeover && header.continues < from {
+                ahead = Some((header.continues, header.generation));
+                return false;
+            }
+            bytes += header.stride;
+            if header.kind != SetKind::Wrap {
+                sets.push(header.clone().into_set(payload.to_vec()));
+            }
+            bytes < FOLLOW_BATCH_BYTES
+        });
         self.journal.set_chunk(READ_CHUNK_BYTES);
         if let Some((common, generation)) = ahead {
             return Ok(Fresh::Diverged {
@@ -423,11 +417,7 @@ impl Cursor {
     }
 
     pub(crate) fn new(place: Place, snapshot: Option<(u64, u64)>) -> Self {
-        Self {
-            place,
-            snapshot,
-            reconciled_generation: 0,
-        }
+        Self { place, snapshot }
     }
 
     /// Last sequence that the reader has seen.

@@ -224,3 +224,43 @@ fn hundreds_of_laps() {
         .collect();
     run(&geometry, &steps);
 }
+
+/// A takeover set in flight made the torn one before it whole, just when the follower looked.
+#[test]
+fn a_takeover_that_was_whole_for_a_moment() {
+    let geometry = Geometry::new(3 * 4096 + 2 * (4096 + 8192) + 16 * 1024 + 8, 2, 8192).expect("fits");
+    let steps = [
+        Step::Land(8_420_822_457_919_631_234),
+        Step::FollowerTakesOver,
+        Step::Land(15_703_570_653_666_047_500),
+        Step::PowerCut {
+            save: Some(4),
+            seed: 3_782_687_540_741_450_753,
+        },
+        Step::Append(0),
+        Step::Append(0),
+        Step::Append(0),
+        Step::Append(0),
+        Step::PowerCut {
+            save: Some(4),
+            seed: 8_859_964_054_706_364_999,
+        },
+        Step::Commit,
+        Step::Append(2501),
+        Step::Append(29),
+        Step::Append(549),
+        Step::Land(5_250_972_817_158_532_586),
+        Step::Save,
+        Step::KillTwice {
+            seed: 15_031_145_850_796_695_550,
+        },
+        Step::Kill {
+            save: Some(0),
+            seed: 16_209_418_771_126_702_922,
+        },
+        Step::Land(16_681_867_327_605_670_114),
+        Step::Follow,
+        Step::Append(0),
+    ];
+    run(&geometry, &steps);
+}

@@ -22,6 +22,15 @@ enum History {
     Other { common: u64 },
 }
 
+/// Where a walk began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// At a snapshot, in the region's own history.
+    Snapshot,
+    /// Where a reader stood, whose history may since have been lost.
+    Cursor,
+}
+
 enum Verdict {
     Again,
     Stop(Stop),
@@ -36,16 +45,14 @@ impl Reader {
         visit: &mut dyn FnMut(&SetHeader, &[u8]) -> bool,
     ) -> Result<Stop, ReadError<S::Error>> {
         self.journal.forget();
-        // A walk from a snapshot stands in the region's own history: there is nothing to reconcile.
-        let mut reconciled = u64::MAX;
-        self.walk_reconciled(source, place, &mut reconciled, visit)
+        self.walk_from(source, place, Origin::Snapshot, visit)
     }
 
-    pub(super) fn walk_reconciled<S: Source>(
+    pub(super) fn walk_from<S: Source>(
         &mut self,
         source: &mut S,
         place: &mut Place,
-        reconciled_generation: &mut u64,
+        origin: Origin,
         visit: &mut dyn FnMut(&SetHeader, &[u8]) -> bool,
     ) -> Result<Stop, ReadError<S::Error>> {
         let mut attempts = 0;
@@ -58,7 +65,7 @@ impl Reader {
                     }
                     place.pass(&header);
                 }
-                Err(fault) => match self.judge(source, place, fault, reconciled_generation)? {
+                Err(fault) => match self.judge(source, place, fault, origin)? {
                     Verdict::Again if attempts < MAX_ATTEMPTS => attempts += 1,
                     Verdict::Again => return Err(ReadError::Busy { attempts }),
                     Verdict::Stop(stop) => return Ok(stop),
@@ -73,7 +80,7 @@ impl Reader {
         source: &mut S,
         place: &Place,
         fault: HeaderFault,
-        reconciled_generation: &mut u64,
+        origin: Origin,
     ) -> Result<Verdict, ReadError<S::Error>> {
         let beyond = self.journal.scan_buffered(place);
         let geometry = self.geometry().sequence;
@@ -82,8 +89,8 @@ impl Reader {
             return Ok(Verdict::Again);
         }
         let floor = head.best_floor().max(beyond.floor);
-        let reconciled = (*reconciled_generation).max(place.generation);
-        let other_history = head.generation().max(beyond.generation) > reconciled;
+        let generation = head.generation().max(beyond.generation);
+        let other_history = origin == Origin::Cursor && generation > place.generation;
         let sealed_beyond = matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_));
         if floor <= place.sequence && !overtaken(&head, place) && !other_history && !sealed_beyond {
             return Ok(Verdict::Stop(Stop::End));
@@ -103,14 +110,11 @@ impl Reader {
             let newest = head.snapshots().first().map(|seal| (*seal).clone());
             return Ok(newest.map_or(Verdict::Again, |seal| Verdict::Stop(Stop::Overrun(seal))));
         }
-        if other_history {
-            let generation = head.generation().max(beyond.generation);
-            match self.reconcile(source, &head, place)? {
-                History::Other { common } => {
-                    return Ok(Verdict::Stop(Stop::Diverged { common, generation }));
-                }
-                History::Same => *reconciled_generation = generation,
-            }
+        // Asked anew each time, until the newer generation's takeover set is passed: as long as that is in
+        // flight it may make a torn one whole that lies in its place, for a moment.
+        if other_history && let History::Other { common } = self.reconcile(source, &head, place)? {
+            let generation = head.generation().max(generation);
+            return Ok(Verdict::Stop(Stop::Diverged { common, generation }));
         }
         if floor > place.sequence || matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_)) {
             let finding = corrupt_finding(self.geometry(), place, floor, fault);
