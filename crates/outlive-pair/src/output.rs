@@ -194,7 +194,7 @@ mod tests {
                 Err(CallError::NotPrimary { primary })
             ]
         );
-        assert!(output.is_empty() && output.len() == 0);
+        assert_eq!((output.is_empty(), output.len()), (true, 0));
         assert!(output.committed(100).is_empty());
     }
 }

@@ -21,6 +21,8 @@
 mod event;
 mod node;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub use event::{Ask, Call, Cause, Clock, Effect, Event, Fed, Journal};
 pub use node::{Limits, Node};

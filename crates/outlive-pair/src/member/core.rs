@@ -49,7 +49,7 @@ pub(super) struct Core<S> {
 enum Link {
     None,
     Primary(Primary, Releaser),
-    Backup(Backup),
+    Backup(Box<Backup>),
 }
 
 impl<S: Service> Core<S> {
@@ -362,7 +362,7 @@ impl<S: Service> Core<S> {
         match region::open_backup(&self.session, &self.config) {
             Ok(backup) => {
                 self.abandon();
-                self.link = Link::Backup(backup);
+                self.link = Link::Backup(Box::new(backup));
                 Event::Following
             }
             Err(Event::Owned) => Event::OpenFailed {

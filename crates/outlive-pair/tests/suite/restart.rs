@@ -27,7 +27,7 @@ async fn both_members_and_the_unit_are_gone_and_come_back() {
     let mut server = Server::start();
     let first = server.member("pair", "a:1");
     settled(&first, Role::Primary).await;
-    let session = open_session(&[first.clone()]).await;
+    let session = open_session(std::slice::from_ref(&first)).await;
     assert_eq!(
         number(&first, Request::numbered(session, 1, "add 4")).await,
         Ok(4)

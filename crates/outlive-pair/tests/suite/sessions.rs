@@ -11,7 +11,7 @@ async fn a_request_sent_again_is_answered_again_also_by_the_successor() {
     settled(&first, Role::Primary).await;
     let second = server.member("pair", "b:2");
     settled(&second, Role::Backup).await;
-    let session = open_session(&[first.clone()]).await;
+    let session = open_session(std::slice::from_ref(&first)).await;
     let add = |n| Request::numbered(session, n, "add 10");
 
     assert_eq!(number(&first, add(1)).await, Ok(10));
@@ -69,7 +69,7 @@ async fn a_reply_that_is_forgotten_is_not_earned_again() {
     config.replies.replies_per_session = 1;
     let member = server.member_with(config);
     settled(&member, Role::Primary).await;
-    let session = open_session(&[member.clone()]).await;
+    let session = open_session(std::slice::from_ref(&member)).await;
     for n in 1..=2 {
         within(member.call(Request::numbered(session, n, "add 1")))
             .await

@@ -34,7 +34,7 @@ async fn the_journal_is_lapped_under_load_and_a_newcomer_has_everything() {
             let member = first.clone();
             tokio::spawn(async move {
                 for _ in 0..EACH {
-                    ask(&[member.clone()], &padded(2000)).await;
+                    ask(std::slice::from_ref(&member), &padded(2000)).await;
                 }
             })
         })

@@ -68,7 +68,7 @@ async fn without_a_backup_the_primary_takes_its_region_back() {
     let server = Server::start();
     let alone = server.member("pair", "a:1");
     settled(&alone, Role::Primary).await;
-    ask(&[alone.clone()], &Request::plain("add 3")).await;
+    ask(std::slice::from_ref(&alone), &Request::plain("add 3")).await;
     let view = within(alone.switchover()).await.expect("back");
     assert_eq!(view.role, Role::Primary);
     assert_eq!(ask(&[alone], &Request::plain("get")).await, b"3");
