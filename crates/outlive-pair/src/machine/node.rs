@@ -357,6 +357,10 @@ impl<S: Service> Node<S> {
         if let Err(error) = self.feed(unread) {
             return self.stop(error.to_string(), vec![Effect::Close]);
         }
+        // What was unread may hold the takeovers that are too many.
+        if let Some(why) = self.crash_loop(now) {
+            return self.stop(why, vec![Effect::Close]);
+        }
         self.assume(now, journal, ahead)
     }
 

@@ -323,6 +323,27 @@ fn unclean_takeovers_within_the_window_stop_the_pair_and_clean_ones_do_not_count
     );
 
     let mut node = backup();
+    assert_eq!(
+        node.handle(at(400), Event::Suspected(Cause::OwnerLost)),
+        [Effect::TakeOver],
+        "nothing read yet"
+    );
+    let unread = (1..=3).map(|n| began(n, 100 * n)).collect();
+    let taken = Event::TookOver {
+        generation: 4,
+        unread,
+        ahead: false,
+        journal: EMPTY,
+    };
+    assert_eq!(node.handle(at(401), taken).first(), Some(&Effect::Close));
+    assert!(
+        node.stopped()
+            .is_some_and(|why| why.contains("crash loop: 2 takeovers")),
+        "{:?}",
+        node.stopped()
+    );
+
+    let mut node = backup();
     let ended = Fed::Update(batch::encode(&Record::Ended { at_ms: 350 }));
     node.handle(
         at(1),

@@ -527,7 +527,8 @@ impl<S: Service> Core<S> {
         };
         let generation = match &self.link {
             Link::Backup(backup) => backup.region().generation,
-            _ => self.node.generation(),
+            Link::Primary(primary, _) => primary.generation(),
+            Link::None => self.node.generation(),
         };
         let before = self.shared.view.borrow().role;
         // Handles that see `Stopped` expect that nothing is left to do: `run` tells that.

@@ -48,21 +48,21 @@ impl Shared {
         if answers.is_empty() {
             return;
         }
-        let mut replies = 0;
-        let mut unknown = 0;
-        for (reply, result) in self.callers.take(answers) {
-            match &result {
-                Ok(_) => replies += 1,
-                Err(CallError::OutcomeUnknown { .. }) => unknown += 1,
-                Err(_) => {}
-            }
-            // Nobody may be waiting any more, which changes nothing.
-            let _ = reply.send(result);
-        }
-        self.counters.replies.fetch_add(replies, Ordering::Relaxed);
+        let taken = self.callers.take(answers);
+        let count = |wanted: fn(&Result<Vec<u8>, CallError>) -> bool| {
+            taken.iter().filter(|(_, result)| wanted(result)).count() as u64
+        };
+        let unknown = count(|result| matches!(result, Err(CallError::OutcomeUnknown { .. })));
+        self.counters
+            .replies
+            .fetch_add(count(Result::is_ok), Ordering::Relaxed);
         self.counters
             .outcomes_unknown
             .fetch_add(unknown, Ordering::Relaxed);
+        for (reply, result) in taken {
+            // Nobody may be waiting any more, which changes nothing.
+            let _ = reply.send(result);
+        }
     }
 
     /// Names the primary in an error that does not, where another member is known to be it.

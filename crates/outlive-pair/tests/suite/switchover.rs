@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outlive_pair::{CallError, Member, Request, Role};
 
-use crate::support::{Server, ask, becomes, open_session, settled, within};
+use crate::support::{Server, ask, becomes, eventually, open_session, settled, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn switchover_under_load_loses_no_request_and_leaves_none_in_doubt() {
@@ -36,6 +36,14 @@ async fn switchover_under_load_loses_no_request_and_leaves_none_in_doubt() {
     within(first.switchover()).await.expect("handed over");
     becomes(&second, Role::Primary).await;
     let session = server.session();
+    eventually(|| {
+        let status = session.status().expect("a status");
+        status
+            .pairs
+            .into_iter()
+            .find(|pair| pair.name == "pair" && pair.members.len() == 2)
+    })
+    .await;
     let view = within(tokio::task::spawn_blocking(move || {
         session.switchover("pair", Duration::from_secs(30))
     }))

@@ -16,7 +16,7 @@ use outlive_unit::{AttachSecret, Unit, UnitOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 
 use self::counter::Counter;
 
@@ -100,9 +100,11 @@ impl Server {
             let listener = TcpListener::bind(self.control).await.expect("a control listener");
             let control = listener.local_addr().expect("an address");
             let routes = manager.routes(BearerAuth::new(TOKEN).expect("a token"));
+            // Without it each answer waits for an acknowledgement.
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             let serving = tonic::transport::Server::builder()
                 .add_routes(routes)
-                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+                .serve_with_incoming_shutdown(incoming, async move {
                     let _ = ended.await;
                 });
             tokio::spawn(serving);
