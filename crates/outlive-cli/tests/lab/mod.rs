@@ -5,33 +5,41 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The prefix of all addresses in a lab. Namespaces are closed: no packet leaves them.
 const NETWORK: &str = "10.77.0";
 
+/// Numbers the labs of this process, so that tests side by side do not meet.
+static LABS: AtomicU32 = AtomicU32::new(0);
+
 /// A bridge and the hosts on it.
-pub struct Lab {
+pub(crate) struct Lab {
     names: Vec<String>,
 }
 
 /// One host: a namespace with one interface.
 #[derive(Clone)]
-pub struct Host {
+pub(crate) struct Host {
     namespace: String,
     number: usize,
 }
 
 impl Lab {
     /// Makes a bridge with `hosts` hosts, or says why that cannot be had here.
-    pub fn new(hosts: usize) -> Result<(Self, Vec<Host>), String> {
+    pub(crate) fn new(hosts: usize) -> Result<(Self, Vec<Host>), String> {
         if !rustix::process::geteuid().is_root() {
             return Err("network namespaces need root".to_owned());
         }
         install_ip()?;
-        let own = std::process::id();
-        let bridge = format!("ol{own}br");
+        let own = format!(
+            "ol{}n{}",
+            std::process::id(),
+            LABS.fetch_add(1, Ordering::Relaxed)
+        );
+        let bridge = format!("{own}br");
         let mut lab = Self { names: Vec::new() };
         lab.add(&bridge)?;
         ip(&["-n", &bridge, "link", "add", "br0", "type", "bridge"])?;
@@ -39,7 +47,7 @@ impl Lab {
         let mut made = Vec::new();
         for number in 1..=hosts {
             let host = Host {
-                namespace: format!("ol{own}h{number}"),
+                namespace: format!("{own}h{number}"),
                 number,
             };
             lab.add(&host.namespace)?;
@@ -66,7 +74,7 @@ impl Lab {
     }
 
     /// Drops every packet between `host` and the others, without telling anyone, or ends that.
-    pub fn set_silent(&self, host: &Host, silent: bool) {
+    pub(crate) fn set_silent(&self, host: &Host, silent: bool) {
         let port = format!("p{}", host.number);
         let state = if silent { "down" } else { "up" };
         ip(&["-n", &self.names[0], "link", "set", &port, state]).expect("the bridge's port can be switched");
@@ -91,12 +99,12 @@ impl Drop for Lab {
 
 impl Host {
     /// Its address, the same for all services on it.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("{NETWORK}.{}", self.number)
     }
 
     /// A command that runs on this host. `ip netns exec` becomes the program, so the child's id is the program's.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.namespace, program])
@@ -105,7 +113,7 @@ impl Host {
     }
 
     /// Runs `work` on this host, on a thread of its own.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let path = format!("/run/netns/{}", self.namespace);
         std::thread::scope(|scope| {
             let running = scope.spawn(move || {
