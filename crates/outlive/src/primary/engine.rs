@@ -222,6 +222,16 @@ impl Engine {
         self.attempt(|engine| engine.post_write(WORD_OFFSET, &block, Op::Heartbeat));
     }
 
+    /// As [`beat`](Self::beat), at the level of the commits: the next who reads the region, online or not, then
+    /// knows of a damaged last set that it was committed.
+    pub(super) fn beat_durably(&mut self) {
+        self.beat();
+        if self.level == Level::Persistent {
+            let posted = self.posted;
+            self.attempt(|engine| engine.post_persist_as(Op::Persist(posted)));
+        }
+    }
+
     /// Posts what is to be posted, sends it, takes what has completed, and posts what follows from
     /// that. Returns whether anything completed.
     pub(super) fn turn(&mut self) -> bool {

@@ -231,6 +231,8 @@ impl Primary {
     pub fn close(mut self) -> Result<()> {
         self.shared.lock().paused = true;
         self.await_turn(|engine| !engine.is_busy())?;
+        self.shared.lock().beat_durably();
+        self.confirm()?.wait()?;
         driver::stop(&self.shared, self.driver.take(), self.shared.retry_for)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crate::support::{Server, primary_of};
+use crate::support::{Server, primary_of, whole_region};
 use outlive::{Error, OpenOptions, TakeoverOptions};
 
 #[test]
@@ -44,7 +44,7 @@ fn a_hammering_primary_is_fenced_for_good() {
         let mut options = TakeoverOptions::default();
         options.open.heartbeat = std::time::Duration::ZERO;
         let new = backup.takeover(&options).expect("taken over");
-        let before = whole_region(&session);
+        let before = whole_region(&session, "r");
         for hammer in hammers {
             let error = hammer.join().expect("no panic");
             assert!(matches!(error, Error::Fenced { generation: 2, .. }), "{error}");
@@ -60,7 +60,10 @@ fn a_hammering_primary_is_fenced_for_good() {
             assert!(old.confirm().err().is_some_and(|error| error.is_fenced()));
         }
         assert!(old.ended().is_some_and(|error| error.is_fenced()));
-        assert!(before == whole_region(&session), "a byte of the region changed");
+        assert!(
+            before == whole_region(&session, "r"),
+            "a byte of the region changed"
+        );
         new.primary
             .append(b"goes on")
             .expect("appended")
@@ -86,11 +89,4 @@ fn whatever_is_outstanding_ends_with_fenced() {
     let outcome = old.append(b"late").and_then(outlive::Commit::wait);
     assert!(outcome.is_err_and(|error| error.is_fenced()));
     assert_eq!(old.committed(), committed.sequence);
-}
-
-fn whole_region(session: &outlive::Session) -> Vec<u8> {
-    let mut reader = session.raw_reader("r").expect("opened");
-    let mut bytes = vec![0; usize::try_from(reader.size()).expect("small")];
-    reader.read(0, &mut bytes).expect("read");
-    bytes
 }

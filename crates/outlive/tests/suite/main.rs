@@ -4,6 +4,7 @@ mod a_backup_follows;
 mod a_fenced_primary_changes_nothing;
 mod a_full_journal_refuses;
 mod a_lost_unit_comes_back;
+mod a_stopped_primary_is_fenced;
 mod appended_sets_follow;
 mod clear_hides_the_sets;
 mod commits_are_futures;

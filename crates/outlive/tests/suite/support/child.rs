@@ -1,10 +1,11 @@
 //! A primary in a process of its own, so that it can be killed: the test's own program, started again for one test.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Lines, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use outlive::{Context, Session};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::Server;
 
@@ -15,6 +16,7 @@ const READY: &str = "the child is ready";
 /// The process, killed at the latest when it is dropped.
 pub(crate) struct ChildPrimary {
     child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
     _folder: tempfile::TempDir,
 }
 
@@ -38,11 +40,33 @@ pub(crate) fn start(test: &str, server: &Server, region: &str) -> ChildPrimary {
     );
     ChildPrimary {
         child,
+        lines,
         _folder: folder,
     }
 }
 
 impl ChildPrimary {
+    /// SIGSTOP.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits until it prints a line with this text.
+    pub(crate) fn await_line(&mut self, text: &str) {
+        let found = self.lines.any(|line| line.is_ok_and(|line| line.contains(text)));
+        assert!(found, "the child ended without saying {text:?}");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill_process(Pid::from_raw(pid).expect("not 0"), signal).expect("signalled");
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("killed");

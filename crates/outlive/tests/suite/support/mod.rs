@@ -20,6 +20,14 @@ pub(crate) fn primary_of(server: &Server, name: &str) -> (Session, Primary) {
     (session, primary)
 }
 
+/// Every byte of a region's data.
+pub(crate) fn whole_region(session: &Session, name: &str) -> Vec<u8> {
+    let mut reader = session.raw_reader(name).expect("opened");
+    let mut bytes = vec![0; usize::try_from(reader.size()).expect("small")];
+    reader.read(0, &mut bytes).expect("read");
+    bytes
+}
+
 /// Tries again until `done` gives something; fails after a minute.
 pub(crate) fn eventually<T>(mut done: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
