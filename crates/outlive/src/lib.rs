@@ -81,3 +81,8 @@ pub use outlive_fabric::{PersistMethod, RegionId};
 
 /// What every call of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// The README's example, compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeExample;
