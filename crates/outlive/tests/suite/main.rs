@@ -1,5 +1,6 @@
 //! The library against a real unit and manager over TCP on loopback, one behaviour per file.
 
+mod a_backup_can_be_ahead;
 mod a_backup_follows;
 mod a_fenced_primary_changes_nothing;
 mod a_full_journal_refuses;
@@ -10,6 +11,7 @@ mod clear_hides_the_sets;
 mod commits_are_futures;
 mod corruption_is_found;
 mod earlier_sets_are_kept;
+mod everybody_can_die;
 mod failure_is_noticed;
 mod many_threads_append;
 mod raw_regions_are_plain_memory;
@@ -20,3 +22,4 @@ mod regions_grow;
 mod save_replaces_what_was_there;
 mod support;
 mod takeover_reads_only_what_was_unread;
+mod what_is_kept_is_bounded;

@@ -108,6 +108,19 @@ impl Server {
         });
     }
 
+    /// Zeroes every floor record on the medium, as if none had ever reached the device.
+    pub(crate) fn forget_floors(&self) {
+        let path = self.medium();
+        let mut bytes = std::fs::read(&path).expect("a medium");
+        let found: Vec<_> = (0..bytes.len() - 48)
+            .filter(|at| bytes[*at..].starts_with(b"OutlvFLR"))
+            .collect();
+        for at in found {
+            bytes[at..at + 48].fill(0);
+        }
+        std::fs::write(&path, bytes).expect("written");
+    }
+
     pub(crate) fn restart(&mut self) {
         self.stop();
         self.resume();
