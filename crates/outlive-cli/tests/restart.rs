@@ -54,11 +54,19 @@ fn both_processes_dead_and_the_unit_restarted() {
     primary.wait().unwrap();
     backup.kill();
     let before = serve.kill();
+    let started = Instant::now();
     let _serve = world.serve_again(&before);
     assert_eq!(
         world.ok(&["load", "orders", "--all", "--lines"]),
         b"whole\nacknowledged\n"
     );
+    // The dead primary has a moment to come back to the restarted unit.
+    while world.json(&["region", "show", "orders"])[0]["owner_alive"] == true {
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "nobody comes back, and nobody is let in"
+        );
+    }
     world.ok_with_input(&["append", "orders"], b"and on");
     assert_eq!(
         world.ok(&["load", "orders", "--updates", "--lines"]),
@@ -198,19 +206,13 @@ fn an_idle_server_is_idle() {
     let world = World::new();
     let serve = world.serve();
     world.ok(&["region", "create", "orders", "--size", "1MiB"]);
-    let watch = support::Process::start(world.command(["watch", "orders"]));
     world.ok_with_input(&["save", "orders"], b"whole");
-    watch.line();
     let (before, started) = (cpu_ticks(serve.process.id()), Instant::now());
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(3));
     let used = cpu_ticks(serve.process.id()) - before;
-    // Ticks are hundredths of a second; one reader that looks ten times a second is nearly nothing.
-    let allowed = started.elapsed().as_secs_f64() * 100.0 * 0.1;
-    assert!(
-        (used as f64) < allowed,
-        "{used} ticks of {:.0} are not idle",
-        started.elapsed().as_secs_f64() * 100.0
-    );
+    // Ticks are hundredths of a second, so one of them is a hundredth of a core for a second; one more for rounding.
+    let allowed = started.elapsed().as_secs() + 1;
+    assert!(used <= allowed, "{used} ticks are more than 1 % of a core");
 }
 
 fn cpu_ticks(process: u32) -> u64 {

@@ -1,7 +1,7 @@
 //! Who a medium is, what lies where on it, and how often it was opened.
 //!
 //! Two copies, in the first two blocks of 4 KiB. An update goes to the older copy and is persistent
-//! before anybody relies on it; the newest valid copy wins. See `docs/media-format.md`.
+//! before anybody relies on it, then to the other one; the newest valid copy wins. See `docs/media-format.md`.
 
 use std::fmt;
 
@@ -202,6 +202,21 @@ impl Superblock {
         block[..size_of::<Wire>()].copy_from_slice(wire.as_bytes());
         medium.store(self.sequence % 2 * BLOCK, &block)?;
         medium.settle()
+    }
+}
+
+impl Superblock {
+    /// Writes both copies, one after the other, so that whichever is lost, the other one knows the same
+    /// incarnation and manager generation: neither number is ever used twice.
+    ///
+    /// # Errors
+    /// The medium's; then at least one copy still is what it was, or says what this one says.
+    pub(crate) fn renew(&mut self, medium: &Medium) -> Result<(), MediaError> {
+        for _ in 0..2 {
+            self.sequence += 1;
+            self.write(medium)?;
+        }
+        Ok(())
     }
 }
 

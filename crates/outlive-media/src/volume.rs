@@ -57,9 +57,8 @@ impl Volume {
     pub fn raise_manager_generation(&self) -> Result<u64, MediaError> {
         let mut superblock = self.lock();
         let mut next = *superblock;
-        next.sequence += 1;
         next.manager_generation += 1;
-        next.write(&self.medium)?;
+        next.renew(&self.medium)?;
         *superblock = next;
         Ok(next.manager_generation)
     }
@@ -70,9 +69,8 @@ impl Volume {
     }
 
     pub(crate) fn serve(medium: Medium, mut superblock: Superblock) -> Result<Self, MediaError> {
-        superblock.sequence += 1;
         superblock.incarnation += 1;
-        superblock.write(&medium)?;
+        superblock.renew(&medium)?;
         Ok(Self {
             medium: Arc::new(medium),
             geometry: superblock.geometry,

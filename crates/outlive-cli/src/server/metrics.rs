@@ -352,6 +352,7 @@ mod tests {
                     ..Takeover::default()
                 }),
             }],
+            ..StatusResponse::default()
         };
         let text = encode(status).unwrap();
         for line in [

@@ -16,60 +16,63 @@ use tempfile::TempDir;
 const HANGS: Duration = Duration::from_secs(60);
 
 /// A place with a context file and a medium of its own.
-pub struct World {
+pub(crate) struct World {
     folder: TempDir,
     media: String,
 }
 
 /// How a command ended.
 #[derive(Debug)]
-pub struct Outcome {
-    pub code: i32,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 /// A process that dies with the test.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 /// A running `outlive serve`.
-pub struct Serve {
-    pub process: Process,
-    pub ready: Value,
+pub(crate) struct Serve {
+    pub(crate) process: Process,
+    pub(crate) ready: Value,
 }
 
 impl World {
     /// On a file of 64 MiB.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_media("64MiB")
     }
 
-    pub fn with_media(size: &str) -> Self {
+    pub(crate) fn with_media(size: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let media = format!("file:{},size={size}", folder.path().join("unit.media").display());
         Self { folder, media }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn medium(&self) -> PathBuf {
+    pub(crate) fn medium(&self) -> PathBuf {
         self.path("unit.media")
     }
 
     /// `outlive`, finding its context here.
-    pub fn command<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+    pub(crate) fn command<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
         let mut command = self.on(Command::new(env!("CARGO_BIN_EXE_outlive")), &[]);
         command.args(arguments);
         command
     }
 
     /// Gives a command that begins to run `outlive` its arguments, its context here, and pipes.
-    pub fn on(&self, mut command: Command, arguments: &[&str]) -> Command {
+    pub(crate) fn on(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .env("OUTLIVE_CONTEXT", self.path("context.json"))
@@ -81,12 +84,12 @@ impl World {
     }
 
     /// Starts a server on free ports and waits until it is ready.
-    pub fn serve(&self) -> Serve {
+    pub(crate) fn serve(&self) -> Serve {
         self.serve_on("127.0.0.1:0", "127.0.0.1:0")
     }
 
     /// Starts a server again, where the one before was.
-    pub fn serve_again(&self, before: &Value) -> Serve {
+    pub(crate) fn serve_again(&self, before: &Value) -> Serve {
         let address = |name: &str| before[name].as_str().expect("an address").to_owned();
         self.serve_on(&address("control"), &address("data"))
     }
@@ -109,11 +112,11 @@ impl World {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, arguments: &[&str]) -> Outcome {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         self.run_with_input(arguments, b"")
     }
 
-    pub fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Outcome {
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Outcome {
         let mut command = self.command(arguments);
         let mut child = command.stdin(Stdio::piped()).spawn().expect("outlive starts");
         let mut stdin = child.stdin.take().expect("piped");
@@ -124,18 +127,18 @@ impl World {
     }
 
     /// Runs a command that must succeed; returns its standard output.
-    pub fn ok(&self, arguments: &[&str]) -> Vec<u8> {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> Vec<u8> {
         self.ok_with_input(arguments, b"")
     }
 
-    pub fn ok_with_input(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    pub(crate) fn ok_with_input(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
         let outcome = self.run_with_input(arguments, input);
         assert_eq!(outcome.code, 0, "outlive {arguments:?}: {}", outcome.stderr);
         outcome.stdout
     }
 
     /// Runs a command that must succeed with `--json`; returns each line's value.
-    pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Vec<Value> {
         let arguments = [arguments, &["--json"]].concat();
         let text = String::from_utf8(self.ok(&arguments)).expect("JSON is UTF-8");
         text.lines()
@@ -144,11 +147,11 @@ impl World {
     }
 
     /// Runs a command that must fail with this code and one line that contains `text`.
-    pub fn fails(&self, arguments: &[&str], code: i32, text: &str) -> String {
+    pub(crate) fn fails(&self, arguments: &[&str], code: i32, text: &str) -> String {
         self.fails_with_input(arguments, b"", code, text)
     }
 
-    pub fn fails_with_input(&self, arguments: &[&str], input: &[u8], code: i32, text: &str) -> String {
+    pub(crate) fn fails_with_input(&self, arguments: &[&str], input: &[u8], code: i32, text: &str) -> String {
         let outcome = self.run_with_input(arguments, input);
         assert_eq!(outcome.code, code, "outlive {arguments:?}: {}", outcome.stderr);
         assert_eq!(outcome.stderr.lines().count(), 1, "one line: {}", outcome.stderr);
@@ -162,13 +165,13 @@ impl World {
 }
 
 impl Outcome {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 }
 
 impl Process {
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stderr(Stdio::inherit())
             .spawn()
@@ -186,20 +189,20 @@ impl Process {
     }
 
     /// The next line of its standard output; fails if there is none in time.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(HANGS).expect("a line of output")
     }
 
-    pub fn json_line(&self) -> Value {
+    pub(crate) fn json_line(&self) -> Value {
         let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = i32::try_from(self.child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
@@ -207,13 +210,13 @@ impl Process {
     }
 
     /// SIGKILL, and waits until it is gone.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("the process is there");
         self.child.wait().expect("it ends");
     }
 
     /// Whether it has ended already.
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child
             .try_wait()
             .expect("the process can be waited for")
@@ -221,7 +224,7 @@ impl Process {
     }
 
     /// Waits for it to end by itself.
-    pub fn wait(&mut self) -> i32 {
+    pub(crate) fn wait(&mut self) -> i32 {
         await_end(&mut self.child, "a process")
     }
 }
@@ -236,13 +239,13 @@ impl Drop for Process {
 
 impl Serve {
     /// SIGKILL; returns where it was, to start it again there.
-    pub fn kill(self) -> Value {
+    pub(crate) fn kill(self) -> Value {
         self.process.kill();
         self.ready
     }
 
     /// SIGTERM, and a clean end.
-    pub fn stop(mut self) -> Value {
+    pub(crate) fn stop(mut self) -> Value {
         self.process.signal(rustix::process::Signal::TERM);
         assert_eq!(self.process.wait(), 0);
         self.ready
@@ -250,7 +253,7 @@ impl Serve {
 }
 
 /// Bytes without a pattern, equal for equal seeds.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
@@ -264,7 +267,7 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// Flips every bit of one byte of a file.
-pub fn flip(path: &Path, offset: u64) {
+pub(crate) fn flip(path: &Path, offset: u64) {
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new()
         .read(true)
@@ -277,7 +280,7 @@ pub fn flip(path: &Path, offset: u64) {
 }
 
 /// Where `needle` stands in a file.
-pub fn find(path: &Path, needle: &[u8]) -> u64 {
+pub(crate) fn find(path: &Path, needle: &[u8]) -> u64 {
     let bytes = std::fs::read(path).expect("the file can be read");
     let at = bytes
         .windows(needle.len())

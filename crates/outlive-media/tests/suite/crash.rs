@@ -26,22 +26,38 @@ fn an_update_torn_at_any_byte_leaves_the_old_or_the_new() {
         faulty.state(|state| state.stores.clear());
         let generation = volume.raise_manager_generation().unwrap();
         let stores = faulty.state(|state| state.stores.clone());
-        let [(at, bytes)] = &stores[..] else {
-            panic!("one write, not {}", stores.len())
-        };
+        assert_eq!(stores.len(), 2, "one copy, then the other");
         let mut seen = Vec::new();
-        // Beyond the header's 120 bytes the block is zero before and after.
-        for torn in (0..=128).chain([bytes.len()]) {
-            let mut image = before.clone();
+        let mut whole = before;
+        for (at, bytes) in &stores {
             let at = usize::try_from(*at).unwrap();
-            image[at..at + torn].copy_from_slice(&bytes[..torn]);
-            let superblock = Superblock::read(&Faulty::of(image).medium()).unwrap();
-            assert_eq!(superblock.geometry, *volume.geometry());
-            assert_eq!(superblock.incarnation, volume.incarnation());
-            seen.push(superblock.manager_generation);
+            // Beyond the header's 120 bytes the block is zero before and after.
+            for torn in (0..=128).chain([bytes.len()]) {
+                let mut image = whole.clone();
+                image[at..at + torn].copy_from_slice(&bytes[..torn]);
+                let superblock = Superblock::read(&Faulty::of(image).medium()).unwrap();
+                assert_eq!(superblock.geometry, *volume.geometry());
+                assert_eq!(superblock.incarnation, volume.incarnation());
+                seen.push(superblock.manager_generation);
+            }
+            whole[at..at + bytes.len()].copy_from_slice(bytes);
         }
         assert!(seen.is_sorted(), "{seen:?}");
         assert_eq!((seen[0], seen[seen.len() - 1]), (generation - 1, generation));
+    }
+}
+
+#[test]
+fn either_copy_alone_knows_the_numbers_that_were_used() {
+    let faulty = formatted();
+    let volume = Volume::start(faulty.medium(), Stored::Before).unwrap();
+    let generation = volume.raise_manager_generation().unwrap();
+    for copy in 0..2 {
+        let mut image = persistent(&faulty);
+        image[copy * usize::try_from(BLOCK).unwrap() + 30] ^= 0xff;
+        let superblock = Superblock::read(&Faulty::of(image).medium()).unwrap();
+        assert_eq!(superblock.incarnation, volume.incarnation());
+        assert_eq!(superblock.manager_generation, generation);
     }
 }
 
