@@ -7,6 +7,43 @@
 //! journalled while it waits; when the primary dies or falls silent it fences it at the unit, reads
 //! the rest, and serves.
 //!
+//! ```no_run
+//! use outlive::{Context, RegionSpec, Session};
+//! use outlive_pair::{Member, Moment, PairConfig, Request, RestoreError, Service};
+//!
+//! /// Remembers the last request.
+//! #[derive(Default)]
+//! struct Last(Vec<u8>);
+//!
+//! impl Service for Last {
+//!     fn is_read_only(&self, request: &[u8]) -> bool {
+//!         request.is_empty()
+//!     }
+//!     fn apply(&mut self, request: &[u8], _at: Moment) -> Vec<u8> {
+//!         std::mem::replace(&mut self.0, request.to_vec())
+//!     }
+//!     fn query(&self, _request: &[u8], _at: Moment) -> Vec<u8> {
+//!         self.0.clone()
+//!     }
+//!     fn snapshot(&self) -> Vec<u8> {
+//!         self.0.clone()
+//!     }
+//!     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+//!         self.0 = snapshot.to_vec();
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let session = Session::connect(&Context::discover(None)?)?;
+//! let config = PairConfig::new("last", "10.0.0.1:7000", Some(RegionSpec::checkpoint(64 << 20)));
+//! let member = Member::start(session, config, Last::default())?;
+//! let client = member.open_session().await?;
+//! let reply = member.call(Request::numbered(client, 1, "hello")).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Not here: consensus (the unit decides who owns the region), client protocols (`outlive-kv` has
 //! one), state larger than memory.
 //!

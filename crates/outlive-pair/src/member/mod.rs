@@ -6,6 +6,7 @@
 //! which tells the manager. Callers wait in a bounded queue in front of the core.
 
 mod core;
+mod effects;
 mod region;
 mod release;
 mod report;
