@@ -38,10 +38,13 @@ async fn switchover_under_load_loses_no_request_and_leaves_none_in_doubt() {
     let session = server.session();
     eventually(|| {
         let status = session.status().expect("a status");
-        status
-            .pairs
-            .into_iter()
-            .find(|pair| pair.name == "pair" && pair.members.len() == 2)
+        let pair = status.pairs.into_iter().find(|pair| pair.name == "pair")?;
+        let role = |address| {
+            let member = pair.members.iter().find(|member| member.address == address)?;
+            Some(member.role)
+        };
+        let swapped = (Some(outlive::Role::Backup), Some(outlive::Role::Primary));
+        ((role("a:1"), role("b:2")) == swapped).then_some(())
     })
     .await;
     let view = within(tokio::task::spawn_blocking(move || {
