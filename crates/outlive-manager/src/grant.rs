@@ -4,6 +4,7 @@
 //! catalog, then everything below it fenced at the unit and confirmed, then the grant. A failure between two
 //! steps leaves the region without a living owner, never with two.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
@@ -18,7 +19,6 @@ use outlive_proto::v1::{
 use tokio::sync::OwnedMutexGuard;
 
 use crate::catalog::{RegionRecord, layout_id};
-use crate::live::WriteTicket;
 use crate::shared::{Attachment, Shared};
 use crate::{Identity, limits};
 
@@ -63,14 +63,9 @@ impl Shared {
             return self.grant_read(&attachment, identity, &record).await;
         }
         check_generation(&record, request.generation)?;
-        let region = record.id;
-        // Expected from here on, so that stopping the connection before is not taken for the owner's loss.
-        let ticket = self
-            .live
-            .expect_owner(region, attachment.manager_generation(), record.generation);
-        let granted = self.grant_same(&attachment, identity, &record).await;
-        self.settle_ticket(region, ticket, granted.is_ok());
-        granted
+        let grant = self.grant_same(&attachment, identity, &record);
+        self.expecting(&attachment, record.id, record.generation, grant)
+            .await
     }
 
     /// Makes the caller primary if the generation still is the expected one.
@@ -253,23 +248,22 @@ impl Shared {
             },
         )
         .await?;
-        self.live.tell(region, Kind::Generation);
-        let is_described = self.ensure_programmed(attachment, region).await?;
-        attachment.checked(attachment.unit.fence(region, generation, false).await)?;
-        let fence_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        if !is_described {
-            self.describe_page(attachment, region).await?;
-        }
-        let ticket = self
-            .live
-            .expect_owner(region, attachment.manager_generation(), generation);
-        let admitted = self.admit(attachment, identity, region, true, generation).await;
-        self.settle_ticket(region, ticket, admitted.is_ok());
-        Ok(Opened {
-            fenced_generation: before,
-            fence_us,
-            ..self.with_region(admitted?, region)
-        })
+        let grant = async {
+            self.live.tell(region, Kind::Generation);
+            let is_described = self.ensure_programmed(attachment, region).await?;
+            attachment.checked(attachment.unit.fence(region, generation, false).await)?;
+            let fence_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            if !is_described {
+                self.describe_page(attachment, region).await?;
+            }
+            let admitted = self.admit(attachment, identity, region, true, generation).await?;
+            Ok(Opened {
+                fenced_generation: before,
+                fence_us,
+                ..self.with_region(admitted, region)
+            })
+        };
+        self.expecting(attachment, region, generation, grant).await
     }
 
     /// Stops the owner's connection before, and lets it connect again in the same generation.
@@ -375,13 +369,29 @@ impl Shared {
         attachment.checked(attachment.unit.describe(region, record.page()).await)
     }
 
-    /// Once a write ticket was issued, watches that it is redeemed; if it was not issued, forgets it.
-    fn settle_ticket(self: &Arc<Self>, region: RegionId, ticket: WriteTicket, issued: bool) {
-        if !issued {
-            self.live.forget_ticket(region, ticket);
+    /// Carries a grant of write access out. Its owner counts as expected from the beginning, so that stopping the
+    /// connection before is not taken for its loss; it is told as lost if the grant fails or its ticket is never used.
+    async fn expecting(
+        self: &Arc<Self>,
+        attachment: &Attachment,
+        region: RegionId,
+        generation: u64,
+        grant: impl Future<Output = Result<Opened, ControlError>>,
+    ) -> Result<Opened, ControlError> {
+        let manager_generation = attachment.manager_generation();
+        let expect = |valid| {
+            self.live
+                .expect_owner(region, manager_generation, generation, valid)
+        };
+        let granting = expect(limits::GRANT);
+        let granted = grant.await;
+        if granted.is_err() {
+            self.live.forget_ticket(region, granting);
             self.tell_if_lost(region);
-            return;
+            return granted;
         }
+        // Nobody has the ticket yet, so it cannot have been used.
+        let ticket = expect(limits::TICKET_VALID);
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep_until(ticket.valid_until).await;
@@ -389,6 +399,7 @@ impl Shared {
                 shared.tell_if_lost(region);
             }
         });
+        granted
     }
 
     fn check_rate(&self) -> Result<(), ControlError> {

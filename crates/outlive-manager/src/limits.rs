@@ -17,6 +17,9 @@ pub const STATUS_REGIONS: usize = 1_000;
 /// How long a ticket may wait for its connection: a slow client's connection set-up, with room.
 pub const TICKET_VALID: Duration = Duration::from_secs(5);
 
+/// How long an owner may be expected while access is granted to it: the calls to the unit that this takes.
+pub const GRANT: Duration = UNIT_CALL.saturating_mul(5);
+
 /// Opens, reconnects and takeovers per second, all clients together: each may cost a flush of the catalog
 /// and a fence. (Tickets that are outstanding are bounded by the unit.)
 pub const OPENS_PER_SECOND: u32 = 1_000;

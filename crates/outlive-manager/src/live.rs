@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use outlive_fabric::RegionId;
 use outlive_proto::v1::LiveConnection;
@@ -127,16 +128,17 @@ impl Live {
         }
     }
 
-    /// Notes that a write ticket is about to be issued: until it expires its owner counts as alive.
+    /// Notes that a write ticket is being issued, or was: for so long its owner counts as alive.
     pub(crate) fn expect_owner(
         &self,
         region: RegionId,
         manager_generation: u64,
         generation: u64,
+        valid: Duration,
     ) -> WriteTicket {
         let ticket = WriteTicket {
             generation,
-            valid_until: Instant::now() + limits::TICKET_VALID,
+            valid_until: Instant::now() + valid,
         };
         let mut regions = self.lock();
         let entry = regions.entry(region).or_default();

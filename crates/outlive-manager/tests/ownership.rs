@@ -7,9 +7,13 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use outlive_fabric::{FabricError, Refusal};
+use outlive_manager::Manager;
 use outlive_proto::v1::region_event::Kind;
 use outlive_proto::v1::{AddressContextRequest, ErrorCode, OpenCatalogRequest, RegionKind, Role};
+use support::faults::{Fuse, fused_admin};
 use support::{Calls, Data, Watch, World, memory};
 
 const MIB: u64 = 1 << 20;
@@ -194,6 +198,54 @@ async fn a_reconnect_keeps_the_generation_and_is_not_a_loss() {
         client.take_over("r", 1, "p").await.unwrap_err().code,
         ErrorCode::LostRace
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_from_a_living_owner_is_not_told_as_a_loss() {
+    let world = World::new(&memory(64)).await;
+    let client = &world.client;
+    world.create("r", MIB).await.unwrap();
+    let mut owner = Data::connect(&client.primary("r", "p").await.unwrap()).unwrap();
+    let mut watch = Watch::start(client, "r").await;
+    for generation in 2..10_u64 {
+        let taken = client.take_over("r", generation - 1, "q").await.unwrap();
+        owner.await_closed();
+        owner = Data::connect(&taken).unwrap();
+        loop {
+            let event = watch.next().await;
+            assert_ne!(event.kind(), Kind::OwnerLost, "generation {generation}");
+            if event.kind() == Kind::OwnerConnected && event.region.unwrap().generation == generation {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_that_fails_halfway_leaves_an_owner_that_is_told_as_lost() {
+    let unit = support::unit(&memory(64));
+    let fuse = Fuse::new();
+    let admin = fused_admin(unit.admin_client(), Arc::clone(&fuse)).await;
+    let manager = Manager::attach(support::options(admin)).await.unwrap();
+    let client = support::serve(&manager).await;
+    client.create("r", RegionKind::Raw, MIB).await.unwrap();
+    let _owner = Data::connect(&client.primary("r", "p").await.unwrap()).unwrap();
+    // Every lost owner is told again when the time to reconnect to a new manager ends: let that pass first.
+    client.create("s", RegionKind::Raw, MIB).await.unwrap();
+    let other = Data::connect(&client.primary("s", "p").await.unwrap()).unwrap();
+    let mut watch = Watch::start(&client, "s").await;
+    drop(other);
+    watch.await_kind(Kind::OwnerLost).await;
+    watch.await_kind(Kind::OwnerLost).await;
+
+    let mut watch = Watch::start(&client, "r").await;
+    fuse.refuse_fences(true);
+    let error = client.take_over("r", 1, "q").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::FenceUnconfirmed);
+    let lost = watch.await_kind(Kind::OwnerLost).await.region.unwrap();
+    assert_eq!((lost.generation, lost.owner_alive), (2, false));
+    fuse.refuse_fences(false);
+    client.take_over("r", 2, "q").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use outlive_fabric::{Completion, Endpoint, FabricError, OpId, RemoteKey, SessionInfo};
 use outlive_manager::CatalogConnector;
+use outlive_proto::ControlError;
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use outlive_proto::v1::unit_admin_server::{UnitAdmin, UnitAdminServer};
 use outlive_proto::v1::*;
@@ -26,6 +27,8 @@ pub struct Fuse {
     blown: AtomicBool,
     /// After it has blown once, all goes on.
     once: AtomicBool,
+    /// Fences are not confirmed, as when a connection is stuck.
+    refuse_fences: AtomicBool,
     happened: tokio::sync::Notify,
 }
 
@@ -36,6 +39,7 @@ impl Fuse {
             left: AtomicI64::new(i64::MAX),
             blown: AtomicBool::new(false),
             once: AtomicBool::new(false),
+            refuse_fences: AtomicBool::new(false),
             happened: tokio::sync::Notify::new(),
         })
     }
@@ -49,6 +53,11 @@ impl Fuse {
     pub fn set_once(&self, boundaries: i64) {
         self.once.store(true, Ordering::SeqCst);
         self.set(boundaries);
+    }
+
+    /// Whether fences fail unconfirmed from now on.
+    pub fn refuse_fences(&self, refuse: bool) {
+        self.refuse_fences.store(refuse, Ordering::SeqCst);
     }
 
     pub fn is_blown(&self) -> bool {
@@ -138,6 +147,9 @@ impl UnitAdmin for Fused {
         forward!(self, request, admit)
     }
     async fn fence(&self, request: Request<FenceRequest>) -> Result<Response<StopResponse>, Status> {
+        if self.fuse.refuse_fences.load(Ordering::SeqCst) {
+            return Err(ControlError::new(ErrorCode::FenceUnconfirmed, "stuck, says the test").into());
+        }
         forward!(self, request, fence)
     }
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<Done>, Status> {
