@@ -299,11 +299,16 @@ impl<S: Service> Core<S> {
             {
                 warn!(pair = self.config.pair, why, "the pair's region");
             }
-            for effect in self.node.handle(self.clock(), event) {
+            let effects = self.node.handle(self.clock(), event);
+            // It is primary only once its first set is on its way; other roles may take their time to act.
+            if self.node.role() != Role::Primary {
+                self.publish();
+            }
+            for effect in effects {
                 events.extend(self.perform(effect));
             }
-            self.publish();
         }
+        self.publish();
     }
 
     /// Tells the role to whoever wants to know, when it has changed.

@@ -25,8 +25,9 @@ pub(super) fn open_primary(session: &Session, config: &PairConfig) -> Result<(Pr
         }
         (opened, _) => opened,
     };
-    let primary = opened.map_err(open_failed)?;
-    let sets = primary.read_all().map_err(open_failed)?;
+    let failed = |error| open_failed(error, config);
+    let primary = opened.map_err(failed)?;
+    let sets = primary.read_all().map_err(failed)?;
     let event = Event::Opened {
         generation: primary.generation(),
         sets: sets
@@ -50,7 +51,9 @@ pub(super) fn open_backup(session: &Session, config: &PairConfig) -> Result<Back
         retry_for: Some(BACKUP_RETRY),
         batch_bytes: READ_BYTES,
     };
-    session.backup_with(&config.pair, &options).map_err(open_failed)
+    session
+        .backup_with(&config.pair, &options)
+        .map_err(|error| open_failed(error, config))
 }
 
 /// How this member takes over.
@@ -122,9 +125,14 @@ fn create(session: &Session, config: &PairConfig, spec: &outlive::RegionSpec) ->
     }
 }
 
-fn open_failed(error: Error) -> Event {
+fn open_failed(error: Error, config: &PairConfig) -> Event {
     match error {
         Error::Owned { .. } => Event::Owned,
+        // Another member is making it just now.
+        Error::NoSuchRegion { .. } if config.region.is_some() => Event::OpenFailed {
+            fatal: false,
+            why: error.to_string(),
+        },
         error => Event::OpenFailed {
             fatal: is_fatal(&error),
             why: error.to_string(),
