@@ -206,11 +206,13 @@ impl Shared {
         attachment: &Attachment,
         record: &RegionRecord,
     ) -> Result<(), ControlError> {
+        // Before the unit is asked: an owner that connects in between is in neither answer otherwise.
+        let may_come = self.owner_may_come(record);
         // The unit is asked, since its events may be on their way.
         let connections = attachment.checked(attachment.unit.connections(record.id).await)?;
         let writes =
             |connection: &LiveConnection| connection.writable && connection.generation == record.generation;
-        if !record.is_open() || !(connections.iter().any(writes) || self.owner_may_come(record)) {
+        if !record.is_open() || !(connections.iter().any(writes) || may_come) {
             return Ok(());
         }
         let message = format!(
