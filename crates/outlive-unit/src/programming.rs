@@ -288,14 +288,14 @@ fn check_replaceable(
     before: &Region,
     after: &Region,
 ) -> Result<(), ControlError> {
+    if registry.of_region(id).next().is_none() {
+        return Ok(());
+    }
     if before.withdrawn {
         return Err(ControlError::new(
             ErrorCode::FenceUnconfirmed,
-            "the region is being withdrawn",
+            "the region was withdrawn and its connections did not confirm that they stopped",
         ));
-    }
-    if registry.of_region(id).next().is_none() {
-        return Ok(());
     }
     let kept = |extent: Extent| {
         after

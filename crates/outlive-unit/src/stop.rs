@@ -53,7 +53,10 @@ impl Core {
         };
         let stopped = self.await_stopped(id, stopping)?;
         let mut registry = self.registry();
-        if let Some(region) = registry.regions.remove(&id) {
+        // Programmed anew meanwhile, it is another's.
+        if registry.regions.get(&id).is_some_and(|region| region.withdrawn)
+            && let Some(region) = registry.regions.remove(&id)
+        {
             registry.occupied.remove(&region.translation);
         }
         drop(registry);

@@ -66,7 +66,15 @@ impl UnitAdmin for AdminService {
             let reason = "this manager cannot prove that it may program the unit";
             return Err(ControlError::new(ErrorCode::NoAccess, reason).into());
         }
-        self.blocking(move |core| core.attach(&manager)).await
+        // Dropped with this call, when the manager has given up on it.
+        let awaited = Arc::new(());
+        let is_awaited = {
+            let awaited = Arc::downgrade(&awaited);
+            move || awaited.strong_count() > 0
+        };
+        let attached = self.blocking(move |core| core.attach(&manager, is_awaited)).await;
+        drop(awaited);
+        attached
     }
 
     async fn prepare(&self, request: Request<PrepareRequest>) -> Result<Response<Done>, Status> {
@@ -201,9 +209,21 @@ impl UnitAdmin for AdminService {
 
 impl Core {
     /// Makes the caller the one manager. Waits for calls in progress, voids every ticket that its
-    /// predecessor gave, and stops its predecessor's connection to the catalog.
-    fn attach(&self, manager: &str) -> Result<AttachResponse, ControlError> {
+    /// predecessor gave, and stops its predecessor's connection to the catalog. Changes nothing for a caller who gave
+    /// up while it waited: that one has asked again, and would be superseded by its own first call.
+    fn attach(
+        &self,
+        manager: &str,
+        is_awaited: impl FnOnce() -> bool,
+    ) -> Result<AttachResponse, ControlError> {
         let mut attached = self.gate.close();
+        if !is_awaited() {
+            tracing::warn!(%manager, "a manager gave up attaching");
+            return Err(ControlError::new(
+                ErrorCode::TimedOut,
+                "the manager gave up attaching",
+            ));
+        }
         attached.served = false;
         let generation = self
             .volume
@@ -247,5 +267,44 @@ impl Core {
             media: medium.describe(),
             media_bytes: medium.len(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AttachSecret, UnitOptions};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_manager_is_not_superseded_by_its_own_call_that_it_gave_up() {
+        let spec: outlive_media::MediaSpec = "memory:size=16MiB".parse().unwrap();
+        let options = UnitOptions::new(AttachSecret::new(*b"secret"));
+        let service = AdminService::new(Arc::new(Core::new(spec.open_volume().unwrap(), options)));
+        let attach = || {
+            let (service, proof) = (service.clone(), b"secret".to_vec());
+            let manager = "test".into();
+            tokio::spawn(async move {
+                service
+                    .attach(Request::new(AttachRequest { proof, manager }))
+                    .await
+            })
+        };
+        let first = attach().await.unwrap().unwrap().into_inner().manager_generation;
+        let gate = &service.core.gate;
+
+        let in_progress = gate.pass(first).unwrap();
+        let given_up = attach();
+        while !gate.is_awaited() {
+            tokio::task::yield_now().await;
+        }
+        given_up.abort();
+        assert!(given_up.await.is_err_and(|error| error.is_cancelled()));
+        drop(in_progress);
+        // From then on it has the gate to itself.
+        while gate.is_awaited() {
+            tokio::task::yield_now().await;
+        }
+        let second = attach().await.unwrap().unwrap().into_inner().manager_generation;
+        assert_eq!(second, first + 1);
     }
 }

@@ -252,6 +252,31 @@ fn a_connection_that_confirms_late_makes_the_region_grantable_again() {
 }
 
 #[test]
+fn a_region_whose_withdrawal_was_not_confirmed_can_be_programmed_again_once_it_is() {
+    let media = Controlled::new();
+    let mut options = options();
+    options.stop_timeout = Duration::from_millis(50);
+    let rig = Rig::on(media.volume(Stored::New), options);
+    let region = rig.region(1, &[(0, 4)]);
+    let mut writer = rig.open(region, true, 1);
+    media.hold(rig.attached.allocatable_start);
+    let parts = [std::io::IoSlice::new(b"held up in the medium")];
+    writer.endpoint.post_write(writer.data, 0, &parts).unwrap();
+    writer.endpoint.flush().unwrap();
+    media.await_held();
+    rig.withdraw(region).unwrap_err();
+    let refused = rig.program(region, rig.extents(&[(0, 4)]), 1).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::FenceUnconfirmed);
+    media.release();
+    writer.end();
+    while !rig.live().is_empty() {
+        thread::yield_now();
+    }
+    rig.program(region, rig.extents(&[(0, 4)]), 1).unwrap();
+    rig.open(region, true, 1);
+}
+
+#[test]
 fn a_withdrawal_stops_everybody_and_frees_the_extents() {
     let rig = Rig::memory();
     let region = rig.region(1, &[(0, 4)]);
