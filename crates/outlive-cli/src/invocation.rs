@@ -28,8 +28,9 @@ impl Invocation {
 
     /// Connects to the manager that the context file names.
     pub(crate) fn session(&self) -> Result<Session, Failure> {
-        let mut options = SessionOptions::default();
-        options.retry_for = self.retry_for;
+        let options = SessionOptions {
+            retry_for: self.retry_for,
+        };
         Ok(Session::connect_with(
             &Context::discover(self.context.as_deref())?,
             options,

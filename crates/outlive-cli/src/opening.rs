@@ -30,6 +30,9 @@ pub(crate) struct Opening {
     /// Take the region over from a primary that is alive; it is fenced
     #[arg(long)]
     take_over: bool,
+    /// Go on past committed sets that are damaged
+    #[arg(long)]
+    accept_loss: bool,
     /// What others are told about the owner
     #[arg(long, value_name = "LABEL")]
     owner: Option<String>,
@@ -40,6 +43,7 @@ impl Opening {
         let label = || format!("outlive process {}", std::process::id());
         OpenOptions {
             take_over: self.take_over,
+            accept_loss: self.accept_loss,
             owner: self.owner.clone().unwrap_or_else(label),
             level: self.level.map(Level::from),
             ..OpenOptions::default()

@@ -1,5 +1,7 @@
 //! The demonstration: real processes, real kills, nothing lost, nothing left behind.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! Every class of failure has its exit code and one clear line.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::time::Instant;

@@ -1,5 +1,7 @@
 //! The unit outlives its clients, and itself.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::io::Write;

@@ -1,5 +1,7 @@
 //! A checkpoint store for scripts: what was saved and appended comes back as it was.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use support::{World, noise};

@@ -1,5 +1,7 @@
 //! Takeover from a live primary: it is fenced at the unit, and not one byte of its hand lands any more.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::io::Write;
@@ -38,6 +40,33 @@ fn a_takeover_certifies_what_it_found() {
     // It is given up again.
     world.ok_with_input(&["append", "orders"], b"three");
     assert_eq!(world.ok(&["load", "orders", "--all"]), b"wholeonetwothree");
+}
+
+#[test]
+fn a_takeover_stops_at_corruption_unless_the_loss_is_accepted() {
+    let world = World::new();
+    let serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "4MiB"]);
+    world.ok_with_input(
+        &["append", "orders", "--lines"],
+        b"first update\nsecond update\nthird update\n",
+    );
+    let before = serve.stop();
+    support::flip(&world.medium(), support::find(&world.medium(), b"second update"));
+    let _serve = world.serve_again(&before);
+    world.fails(&["takeover", "orders"], 11, "orders");
+    world.fails_with_input(&["append", "orders"], b"fourth", 11, "orders");
+    let certificate = &world.json(&["takeover", "orders", "--accept-loss"])[0];
+    let lost = &certificate["accepted_loss"];
+    assert!(
+        lost["from"].as_u64().unwrap() <= lost["to"].as_u64().unwrap(),
+        "{certificate}"
+    );
+    world.ok_with_input(&["append", "orders"], b"fourth");
+    assert_eq!(
+        world.ok(&["load", "orders", "--all", "--lines"]),
+        b"first update\nfourth\n"
+    );
 }
 
 #[test]
@@ -112,8 +141,16 @@ fn await_owner(world: &World, old: &mut Process, attempt: u32) {
     }
 }
 
+/// Whether a connection with write access is open.
 fn old_is_owner(world: &World) -> bool {
-    world.json(&["region", "show", "orders"])[0]["owner_alive"] == true
+    let context = world
+        .json(&["region", "show", "orders", "--address-context"])
+        .remove(0);
+    context["connections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|connection| connection["writable"] == true)
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Sets as they arrive, and the gaps between them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use rustix::process::Signal;

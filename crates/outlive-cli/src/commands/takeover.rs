@@ -5,7 +5,7 @@ use outlive::{SetKind, TakeoverOptions};
 
 use crate::failure::Failure;
 use crate::invocation::Invocation;
-use crate::{confirm, views};
+use crate::views;
 
 /// Take a region over from its primary: fence it, read what was unread
 ///
@@ -18,21 +18,12 @@ pub(crate) struct Takeover {
     /// Go on past sets that are corrupt; the certificate records what was lost
     #[arg(long)]
     accept_loss: bool,
-    /// Do not ask (only --accept-loss asks)
-    #[arg(long)]
-    yes: bool,
 }
 
 impl Takeover {
     pub(crate) fn run(&self, invocation: &Invocation) -> Result<(), Failure> {
         let session = invocation.session()?;
         let mut backup = session.backup(&self.name)?;
-        if self.accept_loss {
-            confirm::destroying(
-                &format!("giving up every corrupt set of region {}", self.name),
-                self.yes,
-            )?;
-        }
         let mut options = TakeoverOptions::owner(format!("outlive process {}", std::process::id()));
         options.accept_loss = self.accept_loss;
         let taken = backup.takeover(&options)?;

@@ -22,7 +22,7 @@ impl Random {
 
     /// Evenly between 0 and `bound`, which is excluded; 0 for a bound of 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        let high = u128::from(self.next()) * u128::from(bound) >> 64;
+        let high = (u128::from(self.next()) * u128::from(bound)) >> 64;
         u64::try_from(high).unwrap_or_default()
     }
 }

@@ -76,7 +76,7 @@ fn play(
         region_bytes: REGION_BYTES,
         kills: options.kills,
     };
-    let played = Play::begin(options, &members, teller, interrupt).and_then(|play| play.to_the_end());
+    let played = Play::begin(options, &members, teller, interrupt).and_then(|play| play.finish());
     // Members are gone now; the unit ends last.
     let stopped = server.stop();
     let report = played?;
@@ -160,7 +160,7 @@ impl<'a> Play<'a> {
         })
     }
 
-    fn to_the_end(mut self) -> Result<Report, Failure> {
+    fn finish(mut self) -> Result<Report, Failure> {
         let played = self.all_acts();
         self.workplace.gate.end();
         played?;
