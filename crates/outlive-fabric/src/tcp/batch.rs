@@ -13,6 +13,9 @@ const STAGE_BYTES: usize = 64 << 10;
 const MAX_ANSWERS: usize = 1024;
 /// Answers are sent at the latest when this much was placed.
 const MAX_PLACED_BYTES: u64 = 8 << 20;
+/// And at the latest for this many writes: those of no bytes at all would else never fill a batch, and if it is
+/// refused each has an answer of its own.
+const MAX_WRITES: usize = 16 << 10;
 
 /// An answer that stands ready, in order of its operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,7 @@ pub(super) struct Batch {
     /// Entries from here on may be staged.
     staged_from: usize,
     persists: usize,
+    writes: usize,
     placed_bytes: u64,
 }
 
@@ -76,7 +80,9 @@ impl Batch {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.pending.len() >= MAX_ANSWERS || self.placed_bytes >= MAX_PLACED_BYTES
+        self.pending.len() >= MAX_ANSWERS
+            || self.writes >= MAX_WRITES
+            || self.placed_bytes >= MAX_PLACED_BYTES
     }
 
     /// Takes a small write whose bytes are all there.
@@ -183,6 +189,7 @@ impl Batch {
             });
         }
         self.persists = 0;
+        self.writes = 0;
         self.placed_bytes = 0;
     }
 
@@ -214,6 +221,7 @@ impl Batch {
     }
 
     fn push_write(&mut self, op: u64, now_staged: bool) {
+        self.writes += 1;
         if let Some(Pending::Writes { last, staged, .. }) = self.pending.last_mut()
             && *staged == now_staged
         {
@@ -264,5 +272,27 @@ impl Batch {
             }
         }
         self.pending = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rights;
+    use crate::testing::{KEY, Memory};
+
+    #[test]
+    fn writes_of_nothing_fill_a_batch_too() {
+        let table = Memory::new(4096, false).table(&[(KEY, Rights::ReadWrite)]);
+        let mut batch = Batch::default();
+        batch.persist(&*table, 1, KEY, 0, 0);
+        let mut op = 1;
+        while !batch.is_full() {
+            op += 1;
+            assert!(op <= 1 << 20, "a batch that never fills is never answered");
+            batch.write(&*table, op, (KEY, 0), &[]);
+        }
+        batch.settle(&*table, Some(PersistMethod::TargetFlush), &mut Vec::new());
+        assert!(!batch.is_full());
     }
 }
