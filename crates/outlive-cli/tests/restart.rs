@@ -176,7 +176,7 @@ fn metrics_are_there_for_prometheus() {
     let serve = world.serve();
     world.ok(&["region", "create", "orders", "--size", "1MiB"]);
     world.ok_with_input(&["save", "orders"], b"whole");
-    let answer = scrape(serve.ready["control"].as_str().unwrap());
+    let answer = serve.scrape();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     for line in ["outlive_region_bytes{region=\"orders\"} 1048576", "# EOF"] {
         assert!(
@@ -185,22 +185,6 @@ fn metrics_are_there_for_prometheus() {
         );
     }
     assert!(answer.contains("outlive_unit_flushes_total{"), "{answer}");
-}
-
-fn scrape(control: &str) -> String {
-    use std::io::Read;
-    let mut connection = std::net::TcpStream::connect(control).unwrap();
-    connection
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
-    write!(
-        connection,
-        "GET /metrics HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]

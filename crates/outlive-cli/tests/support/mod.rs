@@ -238,6 +238,31 @@ impl Drop for Process {
 }
 
 impl Serve {
+    /// What Prometheus would get.
+    pub(crate) fn scrape(&self) -> String {
+        let control = self.ready["control"].as_str().expect("an address");
+        let mut connection = std::net::TcpStream::connect(control).expect("it listens");
+        connection.set_read_timeout(Some(HANGS)).expect("a time-out");
+        write!(
+            connection,
+            "GET /metrics HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n\r\n"
+        )
+        .expect("it reads");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("it answers");
+        answer
+    }
+
+    /// Bytes that clients wrote to the unit since it was started.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        let answer = self.scrape();
+        let line = answer
+            .lines()
+            .find(|line| line.starts_with("outlive_unit_written_bytes_total{"));
+        let value = line.and_then(|line| line.rsplit(' ').next());
+        value.expect("the counter is there").parse().expect("a number")
+    }
+
     /// SIGKILL; returns where it was, to start it again there.
     pub(crate) fn kill(self) -> Value {
         self.process.kill();
