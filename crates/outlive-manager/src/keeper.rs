@@ -98,7 +98,13 @@ async fn reconcile(
             Verdict::Stale { generation } => {
                 if fenced.insert(region) {
                     tracing::warn!(%region, generation, "stopping write connections of an older generation");
-                    unit.fence(region, generation, false).await?;
+                    match unit.fence(region, generation, false).await {
+                        // The unit grants nothing for it, and each grant fences anew: the others need not wait.
+                        Err(error) if error.code == ErrorCode::FenceUnconfirmed => {
+                            tracing::error!(%region, %error, "an older generation is not fenced yet");
+                        }
+                        fenced => drop(fenced?),
+                    }
                 }
             }
         }
@@ -268,9 +274,11 @@ fn take_in(shared: &Arc<Shared>, attachment: &Attachment, event: Event) {
 fn opened(shared: &Arc<Shared>, attachment: &Attachment, region: RegionId, connection: LiveConnection) {
     let verdict = verdict(&shared.catalog, region, &connection);
     let is_owner = connection.writable;
-    shared
-        .live
-        .opened(region, attachment.manager_generation(), connection);
+    if !matches!(verdict, Verdict::Unknown) {
+        shared
+            .live
+            .opened(region, attachment.manager_generation(), connection);
+    }
     match verdict {
         Verdict::Allowed if is_owner => shared.live.tell(region, Kind::OwnerConnected),
         Verdict::Allowed => {}

@@ -30,16 +30,19 @@ impl Shared {
         let plan = Plan::of(&request)?;
         let attachment = self.attachment().await?;
         let id = RegionId(*uuid::Uuid::new_v4().as_bytes());
-        let reservation = Reservation::of_new(&self.catalog, &request.name, plan.size)?;
+        let reservation = Reservation::of_new(
+            &self.catalog,
+            attachment.manager_generation(),
+            &request.name,
+            plan.size,
+        )?;
         let entry = plan.entry(id, request.name, reservation.all.clone());
-        let outcome = self
-            .prepare_and_commit(
-                &attachment,
-                &reservation,
-                plan.first_bytes(&entry),
-                created(&entry),
-            )
-            .await;
+        let outcome = async {
+            self.prepare(&attachment, &reservation, plan.first_bytes(&entry))
+                .await?;
+            self.commit(&attachment, created(&entry)).await
+        };
+        let outcome = outcome.await;
         reservation.settle(&outcome);
         outcome?;
         let record = self.catalog.identified(id);
@@ -77,7 +80,7 @@ impl Shared {
     /// `FENCED` for another generation than the current one; `INVALID` for a smaller size; `NO_SPACE`.
     pub(crate) async fn resize(&self, request: ResizeRegionRequest) -> Result<Region, ControlError> {
         let attachment = self.attachment().await?;
-        let (_lock, record) = self.locked(&request.name).await?;
+        let record = self.catalog.named(&request.name)?;
         crate::grant::check_generation(&record, request.generation)?;
         let size = rounded(request.size)?;
         if size < record.size {
@@ -90,15 +93,23 @@ impl Shared {
         if size == record.size {
             return Ok(self.region_of(&record));
         }
-        let reservation = Reservation::of_more(&self.catalog, &record, size - record.size)?;
-        let change = Record::Resized {
-            region: record.region,
-            size,
-            extents: reservation.all.clone(),
+        let generation = attachment.manager_generation();
+        let reservation = Reservation::of_more(&self.catalog, generation, &record, size - record.size)?;
+        let mut lock = None;
+        let outcome = async {
+            // Zeroing may take minutes: a takeover must not wait for it.
+            self.prepare(&attachment, &reservation, Vec::new()).await?;
+            let (locked, now) = self.locked(&request.name).await?;
+            lock = Some(locked);
+            check_unchanged(&record, &now)?;
+            let change = Record::Resized {
+                region: record.region,
+                size,
+                extents: reservation.all.clone(),
+            };
+            self.commit(&attachment, change).await
         };
-        let outcome = self
-            .prepare_and_commit(&attachment, &reservation, Vec::new(), change)
-            .await;
+        let outcome = outcome.await;
         reservation.settle(&outcome);
         outcome?;
         self.program(&attachment, record.id).await?;
@@ -109,20 +120,18 @@ impl Shared {
         Ok(self.region_of(&record.ok_or_else(|| crate::catalog::no_such_region(name))?))
     }
 
-    /// Has the unit make new space ready, then makes the change that names it durable.
-    async fn prepare_and_commit(
+    /// Has the unit make new space ready. Nobody else can reach it yet.
+    async fn prepare(
         &self,
         attachment: &Attachment,
         reservation: &Reservation,
         first_bytes: Vec<Write>,
-        change: Record,
     ) -> Result<(), ControlError> {
         let prepared = attachment
             .unit
             .prepare(unit_extents(&reservation.added), first_bytes)
             .await;
-        attachment.checked(prepared)?;
-        self.commit(attachment, change).await
+        attachment.checked(prepared)
     }
 }
 
@@ -190,6 +199,16 @@ impl Plan {
         }
         writes
     }
+}
+
+/// That a region is what it was when space for it was set aside.
+fn check_unchanged(before: &RegionRecord, now: &RegionRecord) -> Result<(), ControlError> {
+    crate::grant::check_generation(now, before.generation)?;
+    if now.id == before.id && now.extents == before.extents {
+        return Ok(());
+    }
+    let message = format!("region {:?} was changed meanwhile: look again", before.name);
+    Err(ControlError::new(ErrorCode::LostRace, message))
 }
 
 fn created(entry: &RegionEntry) -> Record {

@@ -7,9 +7,14 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use outlive_manager::Manager;
 use outlive_proto::v1::region_event::Kind;
 use outlive_proto::v1::{CreateRegionRequest, ErrorCode, RegionKind, StatusRequest};
-use support::{Calls, Data, Watch, World, memory};
+use support::audit::Audit;
+use support::faults::{Fuse, fused_admin};
+use support::{Calls, Data, PATIENCE, Watch, World, memory};
 
 const MIB: u64 = 1 << 20;
 
@@ -261,6 +266,36 @@ async fn a_region_grows_for_its_owner_and_keeps_its_bytes() {
     );
     assert_eq!(client.resize("r", 3 * MIB, 1).await.unwrap().size, 3 * MIB);
     world.audit().await.check();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_does_not_wait_for_the_space_that_the_owner_asked_for() {
+    let unit = support::unit(&memory(64));
+    let fuse = Fuse::new();
+    let admin = fused_admin(unit.admin_client(), Arc::clone(&fuse)).await;
+    let manager = Manager::attach(support::options(admin)).await.unwrap();
+    let client = support::serve(&manager).await;
+    client.create("r", RegionKind::Raw, MIB).await.unwrap();
+    client.primary("r", "p").await.unwrap();
+    fuse.prepare_asked.notified().await;
+    let zeroing = fuse.preparing.lock().await;
+    let growing = tokio::spawn({
+        let client = client.clone();
+        async move { client.resize("r", 2 * MIB, 1).await }
+    });
+    fuse.prepare_asked.notified().await;
+    let taken = tokio::time::timeout(PATIENCE, client.take_over("r", 1, "q")).await;
+    taken.expect("the takeover does not wait").unwrap();
+    drop(zeroing);
+    assert_eq!(growing.await.unwrap().unwrap_err().code, ErrorCode::Fenced);
+    assert_eq!(client.show("r").await.unwrap().size, MIB);
+    // What was set aside is free again: all that the catalog leaves can be used.
+    let audit = Audit::of(&mut client.clone()).await;
+    audit.check();
+    client
+        .create("rest", RegionKind::Raw, audit.free - 4096)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

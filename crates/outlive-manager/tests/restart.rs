@@ -7,11 +7,14 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use outlive_fabric::FabricError;
 use outlive_manager::{AttachError, Manager, ManagerOptions};
 use outlive_media::MediaSpec;
 use outlive_proto::v1::region_event::Kind;
 use outlive_proto::v1::{AdmitRequest, AttachRequest, ErrorCode, ProgramRequest, RegionKind, Role};
+use support::faults::{Fuse, fused_admin};
 use support::{Calls, Data, SECRET, Watch, World, memory};
 
 const MIB: u64 = 1 << 20;
@@ -310,4 +313,34 @@ async fn connections_that_the_catalog_does_not_allow_are_stopped_before_anything
             .code,
         ErrorCode::Owned
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_region_that_cannot_be_fenced_keeps_no_manager_from_the_others() {
+    let unit = support::unit(&memory(64));
+    let fuse = Fuse::new();
+    let admin = fused_admin(unit.admin_client(), Arc::clone(&fuse)).await;
+    let manager = Manager::attach(support::options(admin.clone())).await.unwrap();
+    let client = support::serve(&manager).await;
+    for name in ["stuck", "other"] {
+        client.create(name, RegionKind::Raw, MIB).await.unwrap();
+    }
+    let mut owner = Data::connect(&client.primary("stuck", "p").await.unwrap()).unwrap();
+    fuse.refuse_fences(true);
+    client.take_over("stuck", 1, "q").await.unwrap_err();
+
+    manager.stop();
+    let manager = Manager::attach(support::options(admin)).await.unwrap();
+    let client = support::serve(&manager).await;
+    let error = client.take_over("stuck", 2, "q").await.unwrap_err();
+    assert_eq!(
+        error.code,
+        ErrorCode::FenceUnconfirmed,
+        "nothing is granted before the fence"
+    );
+    fuse.refuse_fences(false);
+    client.primary("other", "p").await.unwrap();
+    let taken = client.take_over("stuck", 3, "q").await.unwrap();
+    assert!(matches!(owner.await_closed(), FabricError::Stopped(_)));
+    Data::connect(&taken).unwrap();
 }

@@ -1,12 +1,12 @@
 //! Space that is set aside for a region before the catalog names it.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLockWriteGuard};
 
 use outlive_layout::catalog::{Extent, MAX_EXTENTS, NoSpace, footprint};
 use outlive_proto::ControlError;
 use outlive_proto::v1::ErrorCode;
 
-use super::{Catalog, RegionRecord, exists};
+use super::{Catalog, Inner, RegionRecord, exists};
 use crate::limits;
 
 /// Space, and for a new region its name, that nobody else gets. It is held until [`give_back`](Self::give_back)
@@ -25,12 +25,17 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Sets name and space for a new region of `size` bytes aside.
+    /// Sets name and space for a new region of `size` bytes aside, under the attachment of `generation`.
     ///
     /// # Errors
-    /// `REGION_EXISTS`, `NO_SPACE`, `LIMIT`.
-    pub(crate) fn of_new(catalog: &Arc<Catalog>, name: &str, size: u64) -> Result<Self, ControlError> {
-        let mut inner = catalog.write();
+    /// `REGION_EXISTS`, `NO_SPACE`, `LIMIT`; `UNIT_UNREACHABLE` when the manager has attached anew.
+    pub(crate) fn of_new(
+        catalog: &Arc<Catalog>,
+        generation: u64,
+        name: &str,
+        size: u64,
+    ) -> Result<Self, ControlError> {
+        let mut inner = catalog.write_under(generation)?;
         if inner.state.region_named(name).is_some() || inner.creating.contains(name) {
             return Err(exists(name));
         }
@@ -47,7 +52,6 @@ impl Reservation {
             .allocate(bytes, MAX_EXTENTS)
             .map_err(|error| no_space(&error))?;
         inner.creating.insert(name.to_owned());
-        let generation = inner.generation;
         drop(inner);
         let all = added.clone();
         Ok(Self {
@@ -62,13 +66,14 @@ impl Reservation {
     /// Sets `bytes` more aside for a region: directly behind it where they are free.
     ///
     /// # Errors
-    /// `NO_SPACE`.
+    /// `NO_SPACE`; `UNIT_UNREACHABLE` when the manager has attached anew.
     pub(crate) fn of_more(
         catalog: &Arc<Catalog>,
+        generation: u64,
         record: &RegionRecord,
         bytes: u64,
     ) -> Result<Self, ControlError> {
-        let mut inner = catalog.write();
+        let mut inner = catalog.write_under(generation)?;
         let mut all = record.extents.clone();
         let grown = all
             .last()
@@ -93,7 +98,6 @@ impl Reservation {
                 added
             }
         };
-        let generation = inner.generation;
         drop(inner);
         Ok(Self {
             catalog: Arc::clone(catalog),
@@ -132,6 +136,21 @@ impl Reservation {
     }
 }
 
+impl Catalog {
+    /// The state to set space aside in. Under another attachment than its caller works with, whatever was set aside
+    /// could be neither used nor given back.
+    fn write_under(&self, generation: u64) -> Result<RwLockWriteGuard<'_, Inner>, ControlError> {
+        let inner = self.write();
+        if inner.generation == generation {
+            return Ok(inner);
+        }
+        Err(ControlError::new(
+            ErrorCode::UnitUnreachable,
+            "the manager attached anew: try again",
+        ))
+    }
+}
+
 fn no_space(error: &NoSpace) -> ControlError {
     let message = match error {
         NoSpace {
@@ -155,4 +174,27 @@ fn no_space(error: &NoSpace) -> ControlError {
         ),
     };
     ControlError::new(ErrorCode::NoSpace, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use outlive_layout::catalog::Catalog as State;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_set_aside_for_a_call_of_an_older_attachment() {
+        let catalog = Arc::new(Catalog::default());
+        let space = Extent {
+            start: 0,
+            len: 1 << 20,
+        };
+        catalog.replace(1, State::new(space), 1 << 16);
+        catalog.replace(2, State::new(space), 1 << 16);
+        let late = Reservation::of_new(&catalog, 1, "r", 4096).unwrap_err();
+        assert_eq!(late.code, ErrorCode::UnitUnreachable);
+        // Name and space are there for whoever tries again.
+        let all = (1 << 20) - 4096;
+        Reservation::of_new(&catalog, 2, "r", all).unwrap().give_back();
+    }
 }

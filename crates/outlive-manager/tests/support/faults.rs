@@ -29,6 +29,9 @@ pub struct Fuse {
     once: AtomicBool,
     /// Fences are not confirmed, as when a connection is stuck.
     refuse_fences: AtomicBool,
+    /// Preparing waits for it, and says that it does.
+    pub preparing: tokio::sync::Mutex<()>,
+    pub prepare_asked: tokio::sync::Notify,
     happened: tokio::sync::Notify,
 }
 
@@ -40,6 +43,8 @@ impl Fuse {
             blown: AtomicBool::new(false),
             once: AtomicBool::new(false),
             refuse_fences: AtomicBool::new(false),
+            preparing: tokio::sync::Mutex::default(),
+            prepare_asked: tokio::sync::Notify::new(),
             happened: tokio::sync::Notify::new(),
         })
     }
@@ -135,6 +140,8 @@ impl UnitAdmin for Fused {
         forward!(self, request, attach)
     }
     async fn prepare(&self, request: Request<PrepareRequest>) -> Result<Response<Done>, Status> {
+        self.fuse.prepare_asked.notify_one();
+        let _held = self.fuse.preparing.lock().await;
         forward!(self, request, prepare)
     }
     async fn program(&self, request: Request<ProgramRequest>) -> Result<Response<Done>, Status> {
