@@ -4,6 +4,7 @@
 mod dependencies;
 mod links;
 mod policy;
+mod requirements;
 mod sources;
 mod step;
 mod test_runner;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::step::{self, Failure, cargo, shown};
-use crate::{dependencies, links, sources, test_runner};
+use crate::{dependencies, links, requirements, sources, test_runner};
 
 /// Every step; stops at the first that fails.
 pub(crate) fn everything() -> Result<(), Failure> {
@@ -52,5 +52,6 @@ pub(crate) fn dependencies() -> Result<(), Failure> {
 /// Rules on our own files that no lint knows.
 pub(crate) fn sources() -> Result<(), Failure> {
     step::run("sources", sources::check)?;
-    step::run("links in documents", links::check)
+    step::run("links in documents", links::check)?;
+    step::run("requirements and their tests", requirements::check)
 }

@@ -1,6 +1,8 @@
 //! Crowds before one real server: many connections, many readers of one region, a flood, clients that take nothing,
 //! garbage. All others are served, memory stays bounded, and a crowd that does nothing costs nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 mod wire;
 

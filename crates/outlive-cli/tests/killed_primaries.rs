@@ -1,5 +1,7 @@
 //! A primary killed at any moment of a save leaves the previous set or the new one, never neither and never a mix.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Unit and manager killed at any moment of create, delete, resize, append, open and takeover: what was acknowledged
 //! is there after the restart, the offline check finds nothing, and no byte of the medium is lost for good.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};

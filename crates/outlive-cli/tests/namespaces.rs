@@ -5,11 +5,14 @@
 mod lab;
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use lab::{Host, Lab};
 use outlive_kv::client::{SessionClient, SessionOptions};
 use redis::cmd;
+use rustix::process::Signal;
 use serde_json::Value;
 use support::{Process, World};
 
@@ -120,6 +123,70 @@ fn a_backup_that_is_cut_off_does_not_take_over_and_follows_again() {
         format!("{}:{SERVICE_PORT}", hosts.members[0].address())
     );
     await_role(&second, "primary");
+}
+
+#[test]
+fn a_stopped_primary_is_fenced_and_answers_nothing_from_the_past() {
+    let Some(hosts) = Hosts::new() else { return };
+    let _serve = hosts.serve();
+    let first = hosts.member(0, "primary");
+    let second = hosts.member(1, "backup");
+    let [first_host, second_host] = &hosts.members;
+    let only_second = [format!("{}:{SERVICE_PORT}", second_host.address())];
+    hosts.client.run(|| {
+        let mut client = SessionClient::connect(hosts.addresses(), SessionOptions::default()).unwrap();
+        client.request::<()>(cmd("SET").arg("who").arg("first")).unwrap();
+    });
+
+    let mut plain = hosts
+        .client
+        .run(|| TcpStream::connect(format!("{}:{SERVICE_PORT}", first_host.address())).unwrap());
+    first.signal(Signal::STOP);
+    // They wait in its socket until it wakes up.
+    plain
+        .write_all(b"*2\r\n$3\r\nGET\r\n$3\r\nwho\r\n*3\r\n$3\r\nSET\r\n$3\r\nwho\r\n$5\r\nstale\r\n")
+        .unwrap();
+    await_role(&second, "primary");
+    hosts.client.run(|| {
+        let mut client = SessionClient::connect(only_second.clone(), SessionOptions::default()).unwrap();
+        assert_eq!(client.request::<String>(cmd("GET").arg("who")).unwrap(), "first");
+        client.request::<()>(cmd("SET").arg("who").arg("second")).unwrap();
+    });
+
+    first.signal(Signal::CONT);
+    plain.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut answers = BufReader::new(plain).lines();
+    for asked in ["GET", "SET"] {
+        // Either it is told that this one is not primary, or the connection ends.
+        let answer = answers.next().and_then(Result::ok).unwrap_or_default();
+        assert!(answer.is_empty() || answer.starts_with('-'), "{asked}: {answer}");
+    }
+    await_role(&first, "backup");
+    hosts.client.run(|| {
+        let mut client = SessionClient::connect(only_second, SessionOptions::default()).unwrap();
+        assert_eq!(client.request::<String>(cmd("GET").arg("who")).unwrap(), "second");
+    });
+}
+
+#[test]
+fn every_host_dies_and_comes_back_with_everything_that_was_acknowledged() {
+    let Some(hosts) = Hosts::new() else { return };
+    let serve = hosts.serve();
+    let members = [hosts.member(0, "primary"), hosts.member(1, "backup")];
+    let count = |from: i64, to: i64| {
+        hosts.client.run(|| {
+            let mut client = SessionClient::connect(hosts.addresses(), SessionOptions::default()).unwrap();
+            for expected in from..=to {
+                assert_eq!(client.request::<i64>(cmd("INCR").arg("n")).unwrap(), expected);
+            }
+        });
+    };
+    count(1, 100);
+    members.into_iter().for_each(Process::kill);
+    serve.kill();
+    let _serve = hosts.serve();
+    let _members = [hosts.member(1, "primary"), hosts.member(0, "backup")];
+    count(101, 200);
 }
 
 impl Hosts {

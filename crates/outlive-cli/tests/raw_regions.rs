@@ -1,6 +1,8 @@
 //! Raw regions of several extents at a real server: one array of bytes at any offset and length, across every
 //! border, for its owner and for readers, before and after kill -9 of the unit; nobody else's bytes change.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use outlive::{RawOptions, RawRegion, RegionSpec, Session};
