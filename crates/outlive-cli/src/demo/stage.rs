@@ -181,7 +181,7 @@ impl<'a> Play<'a> {
     }
 
     fn all_acts(&mut self) -> Result<(), Failure> {
-        // Each act has the same time; the kill falls anywhere into it.
+        // Each act has the same time; the kill falls anywhere into it. After the last check nobody writes any more.
         let act = self.options.load_for / (self.options.kills + 1);
         for number in 1..=self.options.kills {
             let before_kill = self.part_of(act);
@@ -216,11 +216,13 @@ impl<'a> Play<'a> {
         self.primary = std::mem::replace(&mut self.backup, next);
         self.backup.await_backup(self.interrupt)?;
         let silence = self.check_everything()?;
+        self.workplace.gate.open();
         self.takeovers.push(Takeover { figures, silence });
         Ok(())
     }
 
-    /// Reads everything back while the clients wait. Returns for how long they had got no reply before.
+    /// Reads everything back while the clients wait, and leaves them waiting. Returns for how long they had got no
+    /// reply before.
     fn check_everything(&mut self) -> Result<Duration, Failure> {
         self.await_clients()?;
         let silence = self.workplace.longest_silence();
@@ -233,7 +235,6 @@ impl<'a> Play<'a> {
             tally.duplicated,
             duration_text(micros(silence)),
         ));
-        self.workplace.gate.open();
         Ok(silence)
     }
 
