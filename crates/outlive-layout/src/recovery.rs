@@ -24,8 +24,10 @@ pub enum Start<'a> {
     Everything,
     /// Behind what a backup has read already. Only while the unit has stayed in the incarnation in which
     /// it was read: a unit that lost power may have lost sets before the cursor, and a journal that went on
-    /// behind such a hole would be unreadable. After another incarnation: everything.
+    /// behind such a hole would be unreadable. After another incarnation: everything, [`Again`](Self::Again).
     Cursor(&'a Cursor),
+    /// At the newest snapshot, though a backup has read up to there before: was it kept?
+    Again(&'a Cursor),
 }
 
 /// How to recover.
@@ -51,6 +53,8 @@ pub struct Recovery {
     /// The start was a cursor, and the space behind it was reused: `(from, to)` in sequences. Then all
     /// was read, from the snapshot on.
     pub overrun: Option<(u64, u64)>,
+    /// Whether the walk passed where the backup stands ([`Start::Again`]): what it read is part of what is here.
+    pub passed: bool,
     /// Last sequence that is whole: what the next generation continues from.
     pub last_sequence: u64,
     /// Sets found torn behind it (0 or 1: what lies behind a torn set is void).
@@ -175,12 +179,20 @@ impl Reader {
             }
         };
         let tail = salvage.tail().min(place.logical);
+        let seen = match start {
+            Start::Again(cursor) => Some(cursor.place),
+            Start::Everything | Start::Cursor(_) => None,
+        };
+        // A snapshot may begin just where the backup stands; of the same writer's making, it is of the same history.
+        let begins = |seen: Place| place.logical == seen.logical && place.generation == seen.generation;
+        salvage.passed = seen.is_some_and(begins);
         self.journal().forget();
         let fault = loop {
             match self.journal().step(source, &place)? {
                 Ok(header) => {
                     salvage.take(&header, self.journal().payload(&header));
                     place.pass(&header);
+                    salvage.passed |= Some(place) == seen;
                 }
                 Err(fault) => break fault,
             }
@@ -306,6 +318,7 @@ struct Salvage {
     updates: Vec<Set>,
     cleared: Option<u64>,
     overrun: Option<(u64, u64)>,
+    passed: bool,
     floor: u64,
     highest_sequence: u64,
     highest_generation: u64,
@@ -343,6 +356,7 @@ impl Salvage {
             updates: Vec::new(),
             cleared: None,
             overrun: None,
+            passed: false,
             floor: head.best_floor(),
             highest_sequence: sealed.max(recorded),
             highest_generation: head.generation(),
@@ -411,6 +425,7 @@ impl Salvage {
             updates: self.updates,
             cleared: self.cleared,
             overrun: self.overrun,
+            passed: self.passed,
             last_sequence,
             torn_sets: self.torn_sets,
             void_sets: self.void_sets,

@@ -31,7 +31,8 @@ pub struct Fresh {
     /// Sets that were overwritten before they were read. Then `sets` goes on with the snapshot that covers them.
     pub overrun: Option<Overrun>,
     /// Sets that were read and that the region does not hold any more: the unit had lost them (they were only
-    /// placed) and a later primary went on without. Then `sets` begins anew, with the snapshot if there is one.
+    /// placed) and a later primary went on without. Then `sets` begins anew: with the snapshot if there is one, else
+    /// with a clear.
     pub diverged: Option<Overrun>,
     /// Whether more is there already: one call returns a bounded number of bytes.
     pub more: bool,
@@ -73,7 +74,8 @@ pub struct Backup {
     watch: Watch,
     liveness: Liveness,
     cursor: Option<Cursor>,
-    /// Incarnation in which the cursor was last moved: another one may have lost sets before it.
+    /// Incarnation in which everything before the cursor was read: another one may have lost some of it, which
+    /// following does not notice as long as no later primary goes on without.
     cursor_incarnation: u64,
     /// Newest snapshot that was returned: generation and sequence.
     snapshot_seen: (u64, u64),
@@ -296,7 +298,6 @@ impl Backup {
                     self.liveness.sign_of_life();
                 }
                 self.cursor = Some(cursor);
-                self.cursor_incarnation = self.connection.incarnation();
                 fresh.sets = sets
                     .into_iter()
                     .map(Set::from)
@@ -309,20 +310,34 @@ impl Backup {
                     from: from + 1,
                     to: to.saturating_sub(1),
                 });
-                fresh.sets = in_order(self.read_all()?);
+                fresh.sets = self.begin_anew()?;
             }
             Followed::Diverged { from, common, .. } => {
                 fresh.diverged = Some(Overrun {
                     from: common + 1,
                     to: from,
                 });
-                fresh.sets = in_order(self.read_all()?);
+                fresh.sets = self.begin_anew()?;
             }
         }
         if self.options.follow == Follow::Everything && !fresh.more {
             self.add_snapshot(&mut fresh)?;
         }
         Ok(fresh)
+    }
+
+    /// Everything, for a caller who has a state already: what does not begin with a snapshot begins with a clear.
+    fn begin_anew(&mut self) -> Result<Vec<Set>> {
+        let stood = self
+            .cursor
+            .as_ref()
+            .map_or((0, 0), |cursor| (cursor.sequence(), cursor.generation()));
+        let sets = self.read_all()?;
+        let emptied = sets
+            .snapshot
+            .is_none()
+            .then(|| takeover::clear_mark(stood.0, stood.1));
+        Ok(emptied.into_iter().chain(in_order(sets)).collect())
     }
 
     /// Puts a snapshot that is new in its place among the sets, and the updates that come after it behind it.

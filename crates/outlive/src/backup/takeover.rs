@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use outlive_layout::{Cursor, Finding, Recovery};
+use outlive_layout::{Cursor, Finding, Recovery, Start};
 
 use super::{Backup, Overrun, TakeoverOptions};
 #[cfg(doc)]
@@ -19,6 +19,10 @@ pub struct TakenOver {
     pub unread: Vec<Set>,
     /// Sets that were overwritten before they were read; then `unread` begins with a snapshot.
     pub overrun: Option<Overrun>,
+    /// Sets that were read and that the region does not hold any more: the unit had lost them (they were only
+    /// placed) and a later primary went on without. Then `unread` is everything there is: it begins with the
+    /// snapshot if there is one, else with a clear.
+    pub diverged: Option<Overrun>,
     /// What was found and how long it took. When it says [`ahead`](Certificate::ahead), the caller's state is
     /// newer than the unit's: save it as a snapshot before anything else.
     pub certificate: Certificate,
@@ -28,6 +32,7 @@ pub struct TakenOver {
 struct Unread {
     sets: Vec<Set>,
     overrun: Option<Overrun>,
+    diverged: Option<Overrun>,
     ahead: Option<Ahead>,
 }
 
@@ -80,9 +85,13 @@ impl Backup {
         let access = began.elapsed().saturating_sub(fence);
 
         // What was read in another incarnation may be gone: then everything is read again.
-        let same_unit = granted.link.incarnation == self.cursor_incarnation;
+        let incarnation = granted.link.incarnation;
         let cursor = self.cursor.clone();
-        let start = cursor.as_ref().filter(|_| same_unit);
+        let start = match &cursor {
+            None => Start::Everything,
+            Some(cursor) if incarnation == self.cursor_incarnation => Start::Cursor(cursor),
+            Some(cursor) => Start::Again(cursor),
+        };
         let recovered = primary::recover(granted.link, &open, start);
         let (owned, recovered) =
             recovered.inspect_err(|_| primary::give_up(&self.session, &self.name, generation))?;
@@ -90,12 +99,13 @@ impl Backup {
         let primary = primary::start(&self.session, owned, &recovered, &open)?;
         let resume = recovered.resume + resumed.elapsed();
 
-        let mut unread = unread(cursor.as_ref(), start.is_some(), &recovered.recovery);
+        let mut unread = unread(start, &recovered.recovery);
         let waiting = self.ready.drain(..);
-        if unread.overrun.is_none() {
+        if unread.overrun.is_none() && unread.diverged.is_none() {
             unread.sets.splice(0..0, waiting);
         }
         self.cursor = Some(recovered.recovery.cursor.clone());
+        self.cursor_incarnation = incarnation;
         self.liveness.forget();
         let certificate = certificate(
             &unread,
@@ -115,6 +125,7 @@ impl Backup {
             primary,
             unread: unread.sets,
             overrun: unread.overrun,
+            diverged: unread.diverged,
             certificate,
         })
     }
@@ -155,49 +166,87 @@ fn certificate(
 }
 
 /// What of the recovery the backup had not read before.
-fn unread(cursor: Option<&Cursor>, from_cursor: bool, recovery: &Recovery) -> Unread {
-    let read = cursor.map_or(0, Cursor::sequence);
-    let updates = recovery.updates.iter().cloned().map(Set::from);
-    let snapshot = recovery.snapshot.clone().map(Set::from);
-    let clear = recovery
-        .cleared
-        .map(|sequence| clear_mark(sequence, recovery.cursor.generation()));
+fn unread(start: Start<'_>, recovery: &Recovery) -> Unread {
     let overrun = recovery.overrun.map(|(from, to)| Overrun {
         from: from + 1,
         to: to.saturating_sub(1),
     });
-    if cursor.is_none() || overrun.is_some() || from_cursor {
-        let begin = if cursor.is_none() { None } else { clear };
-        let sets = snapshot.into_iter().chain(begin).chain(updates).collect();
-        return Unread {
-            sets,
-            overrun,
+    match start {
+        Start::Everything => Unread {
+            sets: everything(recovery, 0)
+                .filter(|set| set.kind != SetKind::Clear)
+                .collect(),
+            overrun: None,
+            diverged: None,
             ahead: None,
-        };
-    }
-    // Everything was read again, in another incarnation of the unit.
-    let held = recovery.last_sequence;
-    let ahead = (read > held).then_some(Ahead {
-        read_sequence: read,
-        unit_sequence: held,
-    });
-    let snapshot = snapshot.filter(|set| set.sequence > read);
-    let covered = snapshot.as_ref().map(|set| Overrun {
-        from: read + 1,
-        to: set.sequence.saturating_sub(1),
-    });
-    let clear = clear.filter(|set| set.sequence > read);
-    let updates = updates.filter(|set| set.sequence > read);
-    let sets = snapshot.into_iter().chain(clear).chain(updates).collect();
-    Unread {
-        sets,
-        overrun: covered.filter(|gap| gap.from <= gap.to),
-        ahead,
+        },
+        Start::Cursor(_) => Unread {
+            sets: everything(recovery, 0).collect(),
+            overrun,
+            diverged: None,
+            ahead: None,
+        },
+        Start::Again(cursor) => read_again(cursor, recovery),
     }
 }
 
-/// The recovery keeps a clear mark's sequence only; of its generation nothing depends.
-fn clear_mark(sequence: u64, generation: u64) -> Set {
+/// Everything was read again, in another incarnation of the unit, which may have lost what was read before.
+fn read_again(cursor: &Cursor, recovery: &Recovery) -> Unread {
+    let (read, end) = (cursor.sequence(), &recovery.cursor);
+    let mut unread = Unread {
+        sets: Vec::new(),
+        overrun: None,
+        diverged: None,
+        ahead: None,
+    };
+    let covering = recovery
+        .snapshot
+        .as_ref()
+        .filter(|set| set.logical > cursor.logical());
+    if recovery.passed {
+        unread.sets = everything(recovery, read).collect();
+    } else if let Some(snapshot) = covering {
+        unread.sets = everything(recovery, 0).collect();
+        let gap = Overrun {
+            from: read + 1,
+            to: snapshot.sequence.saturating_sub(1),
+        };
+        unread.overrun = Some(gap);
+    } else if end.logical() < cursor.logical() && end.generation() <= cursor.generation() {
+        unread.ahead = Some(Ahead {
+            read_sequence: read,
+            unit_sequence: recovery.last_sequence,
+        });
+    } else {
+        let emptied = (recovery.snapshot.is_none() && recovery.cleared.is_none())
+            .then(|| clear_mark(read, cursor.generation()));
+        unread.sets = emptied.into_iter().chain(everything(recovery, 0)).collect();
+        let common = recovery
+            .updates
+            .iter()
+            .filter(|set| set.generation <= cursor.generation());
+        let common = common.map(|set| set.sequence).max().unwrap_or(0);
+        unread.diverged = Some(Overrun {
+            from: common.min(read) + 1,
+            to: read,
+        });
+    }
+    unread
+}
+
+/// What was recovered behind a sequence, in order.
+fn everything(recovery: &Recovery, after: u64) -> impl Iterator<Item = Set> {
+    let snapshot = recovery.snapshot.clone().map(Set::from);
+    let clear = recovery
+        .cleared
+        .map(|sequence| clear_mark(sequence, recovery.cursor.generation()));
+    let updates = recovery.updates.iter().cloned().map(Set::from);
+    let sets = snapshot.into_iter().chain(clear).chain(updates);
+    sets.filter(move |set| set.sequence > after)
+}
+
+/// Empties whoever applies the sets in turn. On its generation nothing depends.
+pub(super) fn clear_mark(sequence: u64, generation: u64) -> Set {
     Set {
         kind: SetKind::Clear,
         generation,

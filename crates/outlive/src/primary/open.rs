@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outlive_layout::{Cursor, Reader, Recovery, RecoveryOptions, SetPlan, Start, Writer};
+use outlive_layout::{Reader, Recovery, RecoveryOptions, SetPlan, SlotCheck, Start, Writer};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -36,7 +36,7 @@ impl Primary {
         let retry_for = options.retry_for.unwrap_or(session.options().retry_for);
         let granted = session.open_primary(name, options.take_over, &options.owner, retry_for)?;
         let generation = granted.link.data.generation;
-        let opened = recover(granted.link, options, None);
+        let opened = recover(granted.link, options, Start::Everything);
         let (owned, recovered) = opened.inspect_err(|_| give_up(session, name, generation))?;
         start(session, owned, &recovered, options)
     }
@@ -49,17 +49,11 @@ pub(crate) fn give_up(session: &Session, name: &str, generation: u64) {
     }
 }
 
-/// Reads what is there, from `cursor` on where the caller has read up to it in this incarnation of the unit; makes it
-/// persistent at the region's level; and writes the takeover set.
-pub(crate) fn recover(
-    mut link: Link,
-    options: &OpenOptions,
-    cursor: Option<&Cursor>,
-) -> Result<(Owned, Recovered)> {
+/// Reads what is there, from `start` on; makes it persistent at the region's level; and writes the takeover set.
+pub(crate) fn recover(mut link: Link, options: &OpenOptions, start: Start<'_>) -> Result<(Owned, Recovered)> {
     let level = level_of(&link, options.level)?;
     let name = link.region.name.clone();
     let began = Instant::now();
-    let start = cursor.map_or(Start::Everything, Start::Cursor);
     let recovery = read(&mut link, start, options.accept_loss)?;
     let read = began.elapsed();
     settle(&mut link, &recovery, level).map_err(|error| link.error(error))?;
@@ -101,10 +95,11 @@ pub(crate) fn start(
     })
 }
 
-/// Where the journal of a region ends.
+/// Where the journal of a region ends, and the newest snapshot that holds.
 pub(super) struct LastSet {
     pub(super) head: u64,
     pub(super) sequence: u64,
+    pub(super) snapshot: u64,
 }
 
 /// Finds out how far a region is whole, after its unit has come back in another incarnation.
@@ -112,9 +107,18 @@ pub(super) fn last_whole_set(link: &mut Link, name: &str, id: RegionId) -> Resul
     // What is missing is for the caller to judge; here damage must not hide how far the journal goes.
     let recovery = read(link, Start::Everything, true)?;
     tracing::debug!(region = name, %id, sequence = recovery.last_sequence, "read the region anew");
+    let whole = recovery
+        .point
+        .slots
+        .iter()
+        .filter(|slot| slot.check == SlotCheck::Verified);
+    let snapshot = whole
+        .filter_map(|slot| slot.seal.as_ref())
+        .map(|seal| seal.sequence);
     Ok(LastSet {
         head: recovery.point.head,
         sequence: recovery.last_sequence,
+        snapshot: snapshot.max().unwrap_or(0),
     })
 }
 

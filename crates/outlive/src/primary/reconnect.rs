@@ -17,6 +17,8 @@ struct Expected {
     /// Where the journal stands behind the last committed set, and that set's sequence.
     committed_head: u64,
     committed_sequence: u64,
+    /// The newest verified snapshot: what is before it is overwritten.
+    snapshot: u64,
     kept: Vec<Arc<Kept>>,
 }
 
@@ -99,6 +101,7 @@ fn expected(shared: &Shared) -> Expected {
         incarnation: engine.incarnation,
         committed_head: engine.committed_head,
         committed_sequence: engine.writer.floor(),
+        snapshot: engine.writer.floor_record(0).snapshot,
         kept: engine.kept.iter().cloned().collect(),
     }
 }
@@ -106,6 +109,13 @@ fn expected(shared: &Shared) -> Expected {
 /// Another incarnation may have lost what was only placed: everything that was committed must still be there.
 fn check_committed(shared: &Shared, link: &mut Link, expected: &Expected) -> Result<()> {
     let found = open::last_whole_set(link, &shared.name, shared.id)?;
+    if found.snapshot < expected.snapshot {
+        return Err(Error::Lost {
+            region: shared.name.clone(),
+            from: found.snapshot + 1,
+            to: expected.snapshot,
+        });
+    }
     if found.head >= expected.committed_head {
         return Ok(());
     }

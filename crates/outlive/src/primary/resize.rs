@@ -50,6 +50,18 @@ fn grow(shared: &Shared, size: u64) -> Result<()> {
     shared
         .session
         .resize_region(&shared.name, size, shared.generation, shared.retry_for)?;
+    let mut begun = false;
+    move_and_seal(shared, &mut begun).inspect_err(|error| {
+        // Which of the two geometries is sealed now is not known, and sets written by the other one would be
+        // lost: whoever opens the region next finds out.
+        if begun {
+            shared.lock().end(error.clone());
+        }
+    })
+}
+
+/// Carries the growth out on a new connection. `begun` tells whether anything of it may have been written.
+fn move_and_seal(shared: &Shared, begun: &mut bool) -> Result<()> {
     let began = Instant::now();
     loop {
         let left = shared.retry_for.saturating_sub(began.elapsed());
@@ -68,6 +80,7 @@ fn grow(shared: &Shared, size: u64) -> Result<()> {
                 engine.level,
             )
         };
+        *begun = true;
         match carry_out(&mut link, &plan, level) {
             Ok(()) => {
                 let mut engine = shared.lock();

@@ -133,6 +133,10 @@ impl Shared {
         }
         engine.led = false;
         self.changed.notify_all();
+        if engine.wants_driver() {
+            // Those who await are not among the followers.
+            self.work.notify_all();
+        }
         engine
     }
 

@@ -77,3 +77,80 @@ fn placing_process() {
         primary
     });
 }
+
+/// Loses the second of the sets that [`placing_process`] wrote, as a power cut may.
+fn lose_the_second(server: &mut Server) {
+    server.stop();
+    let at = find_in(&server.medium(), b"read, and lost by the unit");
+    overwrite(&server.medium(), at - 112, &[0; 150]);
+    server.forget_floors();
+    server.resume();
+}
+
+#[test]
+fn a_backup_that_looked_at_the_returned_unit_does_not_build_on_a_hole() {
+    let mut server = Server::on_file("32MiB");
+    let session = server.session();
+    session
+        .create("r", &RegionSpec::checkpoint(1 << 20))
+        .expect("created");
+    let mut writer = child::start("a_backup_can_be_ahead::placing_process", &server, "r");
+    let mut backup = session.backup("r").expect("opened");
+    assert_eq!(backup.read_new().expect("read").sets.len(), 2);
+    writer.kill();
+    lose_the_second(&mut server);
+
+    // Nothing new, in the new incarnation: that says nothing about what was read in the one before.
+    assert!(backup.read_new().expect("read").sets.is_empty());
+    let taken = eventually(|| backup.takeover(&TakeoverOptions::default()).ok());
+    assert!(taken.certificate.ahead.is_some());
+    taken
+        .primary
+        .append(b"after")
+        .expect("appended")
+        .wait()
+        .expect("committed");
+    let sets = session.backup("r").expect("opened").read_all().expect("read");
+    let updates: Vec<_> = sets.updates.iter().map(|set| set.bytes.as_slice()).collect();
+    assert_eq!(updates, [&b"read, and kept"[..], b"after"]);
+}
+
+#[test]
+fn a_backup_whose_history_was_lost_begins_anew_with_its_successors() {
+    let mut server = Server::on_file("32MiB");
+    let session = server.session();
+    session
+        .create("r", &RegionSpec::checkpoint(1 << 20))
+        .expect("created");
+    let mut writer = child::start("a_backup_can_be_ahead::placing_process", &server, "r");
+    let mut asleep = session.backup("r").expect("opened");
+    let mut awake = session.backup("r").expect("opened");
+    assert_eq!(asleep.read_new().expect("read").sets.len(), 2);
+    assert_eq!(awake.read_new().expect("read").sets.len(), 2);
+    writer.kill();
+    lose_the_second(&mut server);
+
+    let options = OpenOptions {
+        take_over: true,
+        ..OpenOptions::default()
+    };
+    let other = eventually(|| session.primary("r", &options).ok());
+    other
+        .append(b"instead")
+        .expect("appended")
+        .wait()
+        .expect("committed");
+    let expected = [&b""[..], b"read, and kept", b"instead"];
+    let bytes = |sets: &[outlive::Set]| sets.iter().map(|set| set.bytes.clone()).collect::<Vec<_>>();
+
+    let fresh = awake.read_new().expect("read");
+    assert!(fresh.diverged.is_some(), "{fresh:?}");
+    assert_eq!(fresh.sets[0].kind, SetKind::Clear);
+    assert_eq!(bytes(&fresh.sets), expected);
+
+    let taken = eventually(|| asleep.takeover(&TakeoverOptions::default()).ok());
+    assert!(taken.certificate.ahead.is_none(), "{}", taken.certificate);
+    assert!(taken.diverged.is_some());
+    assert_eq!(taken.unread[0].kind, SetKind::Clear);
+    assert_eq!(bytes(&taken.unread), expected);
+}
