@@ -178,6 +178,7 @@ async fn attach_again(shared: &Arc<Shared>, before: u64) -> Option<Streaming<Uni
                 return None;
             }
             Err(error) => {
+                shared.set_still_away(with_causes(&error));
                 let error: &dyn std::error::Error = &error;
                 tracing::debug!(error, "attaching failed; trying again");
             }
@@ -185,6 +186,12 @@ async fn attach_again(shared: &Arc<Shared>, before: u64) -> Option<Streaming<Uni
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(limits::ATTACH_PAUSE_MAX);
     }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &AttachError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Begins work under a new attachment.

@@ -157,6 +157,15 @@ impl Shared {
         });
     }
 
+    /// The unit still is away: why, as far as the last attempt told.
+    pub(crate) fn set_still_away(&self, reason: String) {
+        self.link.send_modify(|link| {
+            if let Link::Away { why, .. } = link {
+                *why = reason;
+            }
+        });
+    }
+
     pub(crate) fn set_up(&self, attachment: Arc<Attachment>) {
         self.set_link(Link::Up(attachment));
     }

@@ -14,8 +14,9 @@ use outlive_manager::{AttachError, Manager, ManagerOptions};
 use outlive_media::MediaSpec;
 use outlive_proto::v1::region_event::Kind;
 use outlive_proto::v1::{AdmitRequest, AttachRequest, ErrorCode, ProgramRequest, RegionKind, Role};
+use outlive_unit::{AttachSecret, Unit, UnitOptions};
 use support::faults::{Fuse, fused_admin};
-use support::{Calls, Data, SECRET, Watch, World, memory};
+use support::{Calls, Data, PATIENCE, SECRET, Watch, World, memory};
 
 const MIB: u64 = 1 << 20;
 
@@ -208,6 +209,37 @@ async fn a_manager_in_another_process_finds_its_restarted_unit() {
     assert_eq!(again.incarnation, unit.incarnation());
     assert_eq!(Data::connect(&again).unwrap().read(0, 5).unwrap(), b"bytes");
     client.create("more", RegionKind::Raw, MIB).await.unwrap();
+    serving.shutdown_background();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_are_told_why_the_unit_cannot_be_attached_to() {
+    let unit = support::unit(&memory(64));
+    let (address, serving) = support::serve_admin(&unit);
+    let manager = Manager::attach(support::options(support::admin_at(address)))
+        .await
+        .unwrap();
+    let client = support::serve(&manager).await;
+    serving.shutdown_background();
+    unit.close().unwrap();
+    let options = UnitOptions::new(AttachSecret::new(*b"another secret"));
+    let stranger = Unit::open(&memory(64), options).unwrap();
+    let (_, serving) = support::serve_admin_at(&stranger, address);
+    let refused = async {
+        loop {
+            let error = client.show("r").await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::UnitUnreachable);
+            if error
+                .message
+                .contains("cannot prove that it may program the unit")
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused)
+        .await
+        .expect("the reason is told");
     serving.shutdown_background();
 }
 

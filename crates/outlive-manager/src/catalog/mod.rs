@@ -122,18 +122,19 @@ impl Catalog {
         }
     }
 
-    /// Refuses a change that a later snapshot could not hold.
+    /// Refuses a change that a later snapshot could not hold, where changes that take `planned` bytes of it are on
+    /// their way already. Returns the bytes that this one takes.
     ///
     /// # Errors
     /// `LIMIT` with figures.
-    fn check(&self, change: &Record) -> Result<(), ControlError> {
+    fn check(&self, change: &Record, planned: u64) -> Result<u64, ControlError> {
         let inner = self.read();
         let (is_creation, more) = match change {
             Record::RegionCreated { name, extents, .. } => (true, entry_bytes(name, extents.len(), 0)),
             Record::Opened { owner, .. } => (false, owner.len() as u64),
             Record::Resized { extents, .. } => (false, extents.len() as u64 * 16),
             Record::Closed { .. } | Record::Deleted { .. } | Record::ManagerGeneration { .. } => {
-                return Ok(());
+                return Ok(0);
             }
         };
         // An eighth is kept for the owners of the regions that exist: a takeover must not fail for want of it.
@@ -142,8 +143,8 @@ impl Catalog {
         } else {
             inner.max_snapshot
         };
-        if inner.snapshot_bytes + more <= bound {
-            return Ok(());
+        if inner.snapshot_bytes + planned + more <= bound {
+            return Ok(more);
         }
         let message = format!(
             "the catalog is full: {} regions take {} of the {bound} bytes it may hold; delete some",
@@ -281,4 +282,31 @@ fn exists(name: &str) -> ControlError {
         ErrorCode::RegionExists,
         format!("a region {name:?} exists already"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_on_their_way_count_against_the_room_of_a_snapshot() {
+        let catalog = Catalog::default();
+        let space = Extent {
+            start: 0,
+            len: 1 << 20,
+        };
+        catalog.replace(1, State::new(space), 2_000);
+        let change = Record::Opened {
+            region: outlive_layout::RegionId([1; 16]),
+            generation: 1,
+            owner: "x".repeat(300),
+        };
+        let mut planned = 0;
+        let outcome = (0..10).try_for_each(|_| {
+            planned += catalog.check(&change, planned)?;
+            Ok::<_, ControlError>(())
+        });
+        assert_eq!(outcome.unwrap_err().code, ErrorCode::Limit);
+        assert_eq!(planned, 1_800);
+    }
 }

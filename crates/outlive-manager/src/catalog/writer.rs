@@ -60,6 +60,13 @@ impl CatalogWriter {
     }
 }
 
+/// A change that was posted and not applied yet.
+struct Planned {
+    sequence: u64,
+    /// What it will take of a snapshot.
+    snapshot_bytes: u64,
+}
+
 /// What the thread owns.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -103,7 +110,7 @@ impl Engine {
         let mut written = Vec::with_capacity(batch.len());
         for request in batch {
             match self.write(&mut written, &request.change) {
-                Ok(sequence) => written.push((request, sequence)),
+                Ok(planned) => written.push((request, planned)),
                 Err(Failure::Refused(error)) => drop(request.done.send(Err(CommitError::Refused(error)))),
                 Err(Failure::Drive(error)) => return Err(error),
             }
@@ -113,12 +120,10 @@ impl Engine {
 
     /// Posts one change. A full journal is emptied by a snapshot first; what was posted before is settled
     /// ahead of that, since the snapshot stands for every set planned so far.
-    fn write(&mut self, written: &mut Vec<(Request, u64)>, change: &Record) -> Result<u64, Failure> {
-        let allowed = self
-            .catalog
-            .check(change)
-            .and_then(|()| self.catalog.try_apply(change));
-        allowed.map_err(Failure::Refused)?;
+    fn write(&mut self, written: &mut Vec<(Request, Planned)>, change: &Record) -> Result<Planned, Failure> {
+        let before = written.iter().map(|(_, planned)| planned.snapshot_bytes).sum();
+        let snapshot_bytes = self.catalog.check(change, before).map_err(Failure::Refused)?;
+        self.catalog.try_apply(change).map_err(Failure::Refused)?;
         let payload = Record::encode_all(std::slice::from_ref(change));
         let plan = match self.writer.append(&payload, now_ns()) {
             Err(WriteError::JournalFull { .. }) => {
@@ -130,16 +135,19 @@ impl Engine {
         };
         let plan = plan.map_err(|error| Failure::Refused(full(&error)))?;
         self.driver.post_set(&plan, &payload)?;
-        Ok(plan.sequence)
+        Ok(Planned {
+            sequence: plan.sequence,
+            snapshot_bytes,
+        })
     }
 
     /// Makes what was posted durable, applies it and answers.
-    fn settle(&mut self, written: &mut Vec<(Request, u64)>) -> Result<(), DriveError> {
-        let Some(&(_, last)) = written.last() else {
+    fn settle(&mut self, written: &mut Vec<(Request, Planned)>) -> Result<(), DriveError> {
+        let Some((_, last)) = written.last() else {
             return Ok(());
         };
         self.driver.commit()?;
-        self.writer.journal_committed(last);
+        self.writer.journal_committed(last.sequence);
         for (request, _) in written.drain(..) {
             let applied = self.catalog.apply(self.writer.generation(), &request.change);
             // The caller may have gone; the change stands all the same.
