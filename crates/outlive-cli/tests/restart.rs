@@ -157,6 +157,79 @@ fn a_medium_is_served_once() {
 }
 
 #[test]
+fn what_is_no_medium_is_left_alone() {
+    let world = World::new();
+    let bytes = support::noise(9, 64 << 20);
+    std::fs::write(world.medium(), &bytes).unwrap();
+    let medium = format!("file:{}", world.medium().display());
+    let arguments = [
+        "serve",
+        "--media",
+        &medium,
+        "--control",
+        "127.0.0.1:0",
+        "--data",
+        "127.0.0.1:0",
+    ];
+    world.fails(&arguments, 12, "not an Outlive medium");
+    assert!(
+        std::fs::read(world.medium()).unwrap() == bytes,
+        "not a byte was changed"
+    );
+    world.fails(
+        &[
+            "serve",
+            "--media",
+            "file:/nowhere/at/all",
+            "--control",
+            "127.0.0.1:0",
+        ],
+        12,
+        "there is no medium",
+    );
+    assert!(
+        !std::path::Path::new("/nowhere").exists(),
+        "no folder is made for it"
+    );
+    assert_eq!(world.run(&["serve", "--media", "disk:x"]).code, 2);
+}
+
+#[test]
+fn a_control_address_in_use_is_said() {
+    let world = World::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let medium = format!("file:{},size=64MiB", world.medium().display());
+    world.fails(
+        &[
+            "serve",
+            "--media",
+            &medium,
+            "--control",
+            &address,
+            "--data",
+            "127.0.0.1:0",
+        ],
+        1,
+        &address,
+    );
+    world.fails(
+        &[
+            "serve",
+            "--media",
+            &medium,
+            "--control",
+            "127.0.0.1:0",
+            "--data",
+            &address,
+        ],
+        1,
+        &address,
+    );
+    assert!(!world.path("context.json").exists());
+}
+
+#[test]
 fn only_loopback_without_consent() {
     let world = World::new();
     let medium = format!("file:{},size=64MiB", world.medium().display());

@@ -148,6 +148,29 @@ fn both_levels_are_told_apart() {
 }
 
 #[test]
+fn a_medium_refuses_what_it_cannot_promise() {
+    let world = World::in_memory();
+    let _serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "4MiB"]);
+    world.fails(
+        &["append", "orders", "/dev/null", "--level", "persistent"],
+        2,
+        "persistent",
+    );
+    let receipt = &world.json(&["append", "orders", "/dev/null"])[0];
+    assert_eq!(receipt["level"], "placed", "the strongest that there is");
+    assert_eq!(world.json(&["status"])[0]["units"][0]["strongest"], "placed");
+    assert_eq!(
+        world
+            .json(&["log", "orders"])
+            .iter()
+            .filter(|set| set["kind"] == "update")
+            .count(),
+        1
+    );
+}
+
+#[test]
 fn cleared_sets_can_be_asked_for_until_a_newer_snapshot_is_there() {
     let world = World::new();
     let _serve = world.serve();

@@ -101,7 +101,7 @@ impl Serve {
             Some(media) => media.clone(),
             None => default_media()?,
         };
-        if let MediaSpec::File { path, .. } = &media
+        if let MediaSpec::File { path, size: Some(_) } = &media
             && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
         {
             std::fs::create_dir_all(folder)

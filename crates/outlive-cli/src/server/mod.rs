@@ -59,10 +59,8 @@ impl Server {
         let secret = AttachSecret::random().map_err(|error| Failure::from_error(Exit::Failure, &error))?;
         let mut unit_options = UnitOptions::new(secret.clone());
         unit_options.advertise = options.advertise_data.clone();
-        let unit = Unit::open(&options.media, unit_options).map_err(|error| {
-            Failure::new(Exit::MediaFailed, format!("medium {}", options.media))
-                .and(&Failure::from_error(Exit::MediaFailed, &error).message)
-        })?;
+        let unit = Unit::open(&options.media, unit_options)
+            .map_err(|error| Failure::from_error(Exit::MediaFailed, &error))?;
         let data = unit
             .serve_data(options.data)
             .map_err(|error| Failure::from_error(Exit::Failure, &error))?;

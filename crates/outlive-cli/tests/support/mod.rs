@@ -53,6 +53,15 @@ impl World {
         Self { folder, media }
     }
 
+    /// On memory, which ends with its server.
+    pub(crate) fn in_memory() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        Self {
+            folder,
+            media: "memory:size=64MiB".to_owned(),
+        }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
