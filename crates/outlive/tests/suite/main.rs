@@ -2,10 +2,13 @@
 
 mod a_backup_can_be_ahead;
 mod a_backup_follows;
+mod a_deleted_region_is_gone_for_its_readers;
 mod a_fenced_primary_changes_nothing;
 mod a_full_journal_refuses;
 mod a_lost_unit_comes_back;
+mod a_manager_can_be_away;
 mod a_stopped_primary_is_fenced;
+mod access_is_stored_with_the_region;
 mod appended_sets_follow;
 mod clear_hides_the_sets;
 mod commits_are_futures;

@@ -26,8 +26,13 @@ pub(crate) struct Server {
 }
 
 struct Running {
-    runtime: Runtime,
     unit: Unit,
+    secret: AttachSecret,
+    control: Option<Control>,
+}
+
+struct Control {
+    runtime: Runtime,
     manager: Manager,
     end: Option<oneshot::Sender<()>>,
 }
@@ -66,27 +71,44 @@ impl Server {
 
     /// Ends unit and manager without any of the steps of a clean end.
     pub(crate) fn stop(&mut self) {
-        let Some(mut running) = self.running.take() else {
+        self.stop_manager();
+        self.running = None;
+    }
+
+    /// Ends the manager; the unit goes on.
+    pub(crate) fn stop_manager(&mut self) {
+        let control = self.running.as_mut().and_then(|running| running.control.take());
+        let Some(mut control) = control else {
             return;
         };
-        running.manager.stop();
-        drop(running.end.take());
-        drop(running.unit);
-        drop(running.manager);
+        control.manager.stop();
+        drop(control.end.take());
+        drop(control.manager);
         // Takes the tasks with it that hold unit and manager.
-        running.runtime.shutdown_timeout(Duration::from_secs(5));
+        control.runtime.shutdown_timeout(Duration::from_secs(5));
     }
 
     /// Starts again, at the same addresses, on the same medium.
     pub(crate) fn resume(&mut self) {
-        let runtime = Runtime::new().expect("a runtime");
         let secret = AttachSecret::random().expect("randomness");
         let spec = self.media.parse().expect("a medium");
         let unit = Unit::open(&spec, UnitOptions::new(secret.clone())).expect("a unit");
         self.data = unit.serve_data(self.data).expect("a data listener");
+        self.running = Some(Running {
+            unit,
+            secret,
+            control: None,
+        });
+        self.resume_manager();
+    }
+
+    /// Starts the manager again, at the same address, with what stands on the unit.
+    pub(crate) fn resume_manager(&mut self) {
+        let runtime = Runtime::new().expect("a runtime");
+        let running = self.running.as_mut().expect("a unit");
         let (end, ended) = oneshot::channel::<()>();
         let (manager, control) = runtime.block_on(async {
-            let options = ManagerOptions::new(unit.admin_client(), secret.proof().to_vec());
+            let options = ManagerOptions::new(running.unit.admin_client(), running.secret.proof().to_vec());
             let manager = Manager::attach(options).await.expect("a manager");
             let listener = TcpListener::bind(self.control).await.expect("a control listener");
             let control = listener.local_addr().expect("an address");
@@ -100,9 +122,8 @@ impl Server {
             (manager, control)
         });
         self.control = control;
-        self.running = Some(Running {
+        running.control = Some(Control {
             runtime,
-            unit,
             manager,
             end: Some(end),
         });
