@@ -176,20 +176,21 @@ fn what_is_no_medium_is_left_alone() {
         std::fs::read(world.medium()).unwrap() == bytes,
         "not a byte was changed"
     );
+    let missing = format!("file:{}", world.path("missing").display());
     world.fails(
-        &[
-            "serve",
-            "--media",
-            "file:/nowhere/at/all",
-            "--control",
-            "127.0.0.1:0",
-        ],
+        &["serve", "--media", &missing, "--control", "127.0.0.1:0"],
         12,
         "there is no medium",
     );
+    let no_folder = format!("file:{}", world.path("no/folder").display());
+    world.fails(
+        &["serve", "--media", &no_folder, "--control", "127.0.0.1:0"],
+        12,
+        "no/folder",
+    );
     assert!(
-        !std::path::Path::new("/nowhere").exists(),
-        "no folder is made for it"
+        !world.path("no").exists(),
+        "no folder is made for a medium that is not to be made"
     );
     assert_eq!(world.run(&["serve", "--media", "disk:x"]).code, 2);
 }
