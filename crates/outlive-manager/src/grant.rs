@@ -150,12 +150,20 @@ impl Shared {
     }
 
     /// Locks a region and finds it; the order matters, since whoever held the lock before may have deleted it.
+    ///
+    /// # Errors
+    /// `NO_SUCH_REGION`; `UNIT_UNREACHABLE` when others work on it for too long.
     pub(crate) async fn locked(
         &self,
         name: &str,
     ) -> Result<(OwnedMutexGuard<()>, RegionRecord), ControlError> {
         let id = self.catalog.named(name)?.id;
-        let lock = self.live.lock_of(id).lock_owned().await;
+        let lock = tokio::time::timeout(limits::REGION_WAIT, self.live.lock_of(id).lock_owned());
+        let lock = lock.await.map_err(|_elapsed| {
+            let waited = limits::REGION_WAIT.as_secs();
+            let message = format!("others have worked on region {name:?} for {waited} s: try again");
+            ControlError::new(ErrorCode::UnitUnreachable, message)
+        })?;
         let record = self.catalog.named(name).ok().filter(|record| record.id == id);
         let Some(record) = record else {
             self.live.forget(id);

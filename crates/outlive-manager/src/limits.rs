@@ -17,6 +17,10 @@ pub const STATUS_REGIONS: usize = 1_000;
 /// How long a ticket may wait for its connection: a slow client's connection set-up, with room.
 pub const TICKET_VALID: Duration = Duration::from_secs(5);
 
+/// How long a call waits for others that work on the same region: longer than a fence that is not confirmed, short
+/// enough that a stuck region's callers do not use up [`CALLS_IN_PROGRESS`].
+pub const REGION_WAIT: Duration = Duration::from_secs(10);
+
 /// How long an owner may be expected while access is granted to it: the calls to the unit that this takes.
 pub const GRANT: Duration = UNIT_CALL.saturating_mul(5);
 

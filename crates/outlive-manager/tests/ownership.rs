@@ -249,6 +249,30 @@ async fn a_takeover_that_fails_halfway_leaves_an_owner_that_is_told_as_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_stuck_region_is_answered_while_it_is_stuck() {
+    let unit = support::unit(&memory(64));
+    let fuse = Fuse::new();
+    let admin = fused_admin(unit.admin_client(), Arc::clone(&fuse)).await;
+    let manager = Manager::attach(support::options(admin)).await.unwrap();
+    let client = support::serve(&manager).await;
+    client.create("r", RegionKind::Raw, MIB).await.unwrap();
+    client.primary("r", "p").await.unwrap();
+    fuse.fence_asked.notified().await;
+    let stuck = fuse.fencing.lock().await;
+    let taking = tokio::spawn({
+        let client = client.clone();
+        async move { client.take_over("r", 1, "q").await }
+    });
+    fuse.fence_asked.notified().await;
+    let error = client.backup("r").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::UnitUnreachable, "{error}");
+    assert!(!taking.is_finished());
+    drop(stuck);
+    taking.await.unwrap().unwrap();
+    client.backup("r").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_of_an_older_generation_lets_nobody_in() {
     let world = World::new(&memory(64)).await;
     world.create("r", MIB).await.unwrap();

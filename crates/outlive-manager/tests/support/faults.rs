@@ -32,6 +32,9 @@ pub struct Fuse {
     /// Preparing waits for it, and says that it does.
     pub preparing: tokio::sync::Mutex<()>,
     pub prepare_asked: tokio::sync::Notify,
+    /// The same for fences.
+    pub fencing: tokio::sync::Mutex<()>,
+    pub fence_asked: tokio::sync::Notify,
     happened: tokio::sync::Notify,
 }
 
@@ -45,6 +48,8 @@ impl Fuse {
             refuse_fences: AtomicBool::new(false),
             preparing: tokio::sync::Mutex::default(),
             prepare_asked: tokio::sync::Notify::new(),
+            fencing: tokio::sync::Mutex::default(),
+            fence_asked: tokio::sync::Notify::new(),
             happened: tokio::sync::Notify::new(),
         })
     }
@@ -157,6 +162,8 @@ impl UnitAdmin for Fused {
         if self.fuse.refuse_fences.load(Ordering::SeqCst) {
             return Err(ControlError::new(ErrorCode::FenceUnconfirmed, "stuck, says the test").into());
         }
+        self.fuse.fence_asked.notify_one();
+        let _held = self.fuse.fencing.lock().await;
         forward!(self, request, fence)
     }
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<Done>, Status> {

@@ -275,36 +275,41 @@ mod tests {
     use super::*;
     use crate::{AttachSecret, UnitOptions};
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_manager_is_not_superseded_by_its_own_call_that_it_gave_up() {
+    #[test]
+    fn a_manager_is_not_superseded_by_its_own_call_that_it_gave_up() {
         let spec: outlive_media::MediaSpec = "memory:size=16MiB".parse().unwrap();
         let options = UnitOptions::new(AttachSecret::new(*b"secret"));
         let service = AdminService::new(Arc::new(Core::new(spec.open_volume().unwrap(), options)));
-        let attach = || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let begin = || {
             let (service, proof) = (service.clone(), b"secret".to_vec());
             let manager = "test".into();
-            tokio::spawn(async move {
+            runtime.spawn(async move {
                 service
                     .attach(Request::new(AttachRequest { proof, manager }))
                     .await
             })
         };
-        let first = attach().await.unwrap().unwrap().into_inner().manager_generation;
+        let attach = || {
+            let attached = runtime.block_on(begin()).unwrap().unwrap();
+            attached.into_inner().manager_generation
+        };
         let gate = &service.core.gate;
+        let first = attach();
 
         let in_progress = gate.pass(first).unwrap();
-        let given_up = attach();
+        let given_up = begin();
         while !gate.is_awaited() {
-            tokio::task::yield_now().await;
+            std::thread::yield_now();
         }
         given_up.abort();
-        assert!(given_up.await.is_err_and(|error| error.is_cancelled()));
+        let ended = runtime.block_on(given_up);
+        assert!(ended.is_err_and(|error| error.is_cancelled()));
         drop(in_progress);
         // From then on it has the gate to itself.
         while gate.is_awaited() {
-            tokio::task::yield_now().await;
+            std::thread::yield_now();
         }
-        let second = attach().await.unwrap().unwrap().into_inner().manager_generation;
-        assert_eq!(second, first + 1);
+        assert_eq!(attach(), first + 1);
     }
 }
