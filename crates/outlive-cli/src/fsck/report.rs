@@ -226,8 +226,9 @@ mod tests {
             copy: 1,
             offset: 4096,
         };
-        report.layout("orders", &[copy.clone()]);
-        report.layout("orders", &[copy]);
+        for _ in 0..2 {
+            report.layout("orders", std::slice::from_ref(&copy));
+        }
         assert_eq!(report.problems(), 1);
         report.problem_once("orders", "something else".to_owned());
         assert_eq!(report.problems(), 1);
