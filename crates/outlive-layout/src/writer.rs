@@ -30,6 +30,8 @@ pub struct Writer {
     last_journal: u64,
     /// The last sequence reserved for a snapshot, and the last journal set's then.
     last_reserved: Option<(u64, u64)>,
+    /// The takeover set for which there was no room; nothing is planned for the journal before it is.
+    owed: Option<MarkFields>,
 }
 
 /// One set for the journal: [`wrap`](Self::wrap) where there is one, and the set itself as one
@@ -131,13 +133,30 @@ impl Writer {
     /// # Errors
     /// [`WriteError::Generation`] when the generation is not above those found;
     /// [`WriteError::JournalFull`] when even the reserve is used up (hundreds of takeovers without one
-    /// snapshot).
+    /// snapshot); see [`resume_owing`](Self::resume_owing).
     pub fn resume(
         region: RegionId,
         point: &ResumePoint,
         generation: u64,
         time_ns: u64,
     ) -> Result<(Self, SetPlan), WriteError> {
+        let (writer, plan) = Self::resume_owing(region, point, generation, time_ns)?;
+        let plan = plan.ok_or_else(|| writer.full(SET_HEADER_BYTES as u64, writer.geometry.ring_len))?;
+        Ok((writer, plan))
+    }
+
+    /// As [`resume`](Self::resume), also where even the reserve is used up. Then there is no takeover set:
+    /// the writer refuses all but snapshots, until one has made room (or a resize did) and
+    /// [`owed_takeover`](Self::owed_takeover) was posted. A region can always be saved to.
+    ///
+    /// # Errors
+    /// [`WriteError::Generation`], [`WriteError::Exhausted`].
+    pub fn resume_owing(
+        region: RegionId,
+        point: &ResumePoint,
+        generation: u64,
+        time_ns: u64,
+    ) -> Result<(Self, Option<SetPlan>), WriteError> {
         if generation <= point.generation {
             return Err(WriteError::Generation {
                 generation,
@@ -163,9 +182,23 @@ impl Writer {
             snapshot_under_way: None,
             last_journal: 0,
             last_reserved: None,
+            owed: Some(MarkFields {
+                time_ns,
+                continues: point.last_sequence,
+                predecessor: point.generation,
+            }),
         };
-        let plan = writer.mark(SetKind::Takeover, time_ns, point.last_sequence, point.generation)?;
-        Ok((writer, plan))
+        match writer.plan_owed() {
+            Ok(plan) => Ok((writer, plan)),
+            Err(WriteError::JournalFull { .. }) => Ok((writer, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Plans the takeover set that found no room when the writer resumed, as soon as there is room. To be posted before
+    /// any other set. `None` where none is owed, and where there is no room yet.
+    pub fn owed_takeover(&mut self) -> Option<SetPlan> {
+        self.plan_owed().ok().flatten()
     }
 
     /// Plans an update. The payload is not copied; the driver posts header and payload as one write.
@@ -190,6 +223,7 @@ impl Writer {
                 max,
             });
         }
+        self.owes_nothing()?;
         let (wrap, logical, stride) = self.place(length, self.geometry.journal_capacity())?;
         let mut checksum = SetHeader::payload_checksum(self.region, self.generation, logical);
         payload.iter().for_each(|part| checksum.update(part));
@@ -214,8 +248,13 @@ impl Writer {
     /// # Errors
     /// [`WriteError::JournalFull`] when the reserve is used up too.
     pub fn clear(&mut self, time_ns: u64) -> Result<SetPlan, WriteError> {
-        let last = self.next_sequence - 1;
-        self.mark(SetKind::Clear, time_ns, last, self.generation)
+        self.owes_nothing()?;
+        let fields = MarkFields {
+            time_ns,
+            continues: self.next_sequence - 1,
+            predecessor: self.generation,
+        };
+        self.mark(SetKind::Clear, &fields)
     }
 
     /// Begins a snapshot of `length` bytes: reserves its sequence and captures the journal's head. It
@@ -388,21 +427,35 @@ impl Writer {
         self.geometry = plan.geometry().clone();
     }
 
-    fn mark(
-        &mut self,
-        kind: SetKind,
-        time_ns: u64,
-        continues: u64,
-        predecessor: u64,
-    ) -> Result<SetPlan, WriteError> {
+    fn plan_owed(&mut self) -> Result<Option<SetPlan>, WriteError> {
+        let Some(fields) = self.owed.clone() else {
+            return Ok(None);
+        };
+        let plan = self.mark(SetKind::Takeover, &fields)?;
+        self.owed = None;
+        Ok(Some(plan))
+    }
+
+    /// A set of this generation before its takeover set would not be found by whoever reads on from an older one.
+    fn owes_nothing(&self) -> Result<(), WriteError> {
+        if self.owed.is_none() {
+            return Ok(());
+        }
+        Err(self.full(SET_HEADER_BYTES as u64, self.geometry.ring_len))
+    }
+
+    fn full(&self, needed: u64, capacity: u64) -> WriteError {
+        WriteError::JournalFull {
+            used: self.head - self.tail,
+            capacity,
+            needed,
+        }
+    }
+
+    fn mark(&mut self, kind: SetKind, fields: &MarkFields) -> Result<SetPlan, WriteError> {
         let (wrap, logical, stride) = self.place(0, self.geometry.ring_len)?;
         let crc = SetHeader::payload_checksum(self.region, self.generation, logical).value();
-        let fields = MarkFields {
-            time_ns,
-            continues,
-            predecessor,
-        };
-        Ok(self.take(kind, wrap, logical, stride, 0, crc, &fields))
+        Ok(self.take(kind, wrap, logical, stride, 0, crc, fields))
     }
 
     /// Finds room for a set: bytes to skip by a wrap, the set's logical offset and its stride.
@@ -423,14 +476,9 @@ impl Writer {
         if room - stride < SET_HEADER_BYTES as u64 {
             stride = room;
         }
-        let used = self.head - self.tail;
         let needed = wrap + stride;
-        if used + needed > capacity {
-            return Err(WriteError::JournalFull {
-                used,
-                capacity,
-                needed,
-            });
+        if self.head - self.tail + needed > capacity {
+            return Err(self.full(needed, capacity));
         }
         Ok((wrap, self.head + wrap, stride))
     }
@@ -539,6 +587,7 @@ impl Writer {
     }
 }
 
+#[derive(Clone, Debug)]
 struct MarkFields {
     time_ns: u64,
     continues: u64,

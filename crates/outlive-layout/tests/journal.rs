@@ -75,6 +75,52 @@ fn even_the_reserve_ends_with_a_clear_error() {
 }
 
 #[test]
+fn a_writer_without_room_for_its_takeover_owes_it_until_a_snapshot_makes_room() {
+    let mut primary = Primary::create(&geometry());
+    fill(&mut primary, 700);
+    while primary.clear().is_ok() {}
+    primary.commit();
+    let mut reader = reader(&mut primary);
+    let recovery = reader
+        .recover(
+            &mut primary.region,
+            Start::Everything,
+            &RecoveryOptions::default(),
+        )
+        .expect("whole");
+    let point = &recovery.point;
+    let refused = Writer::resume(REGION, point, 2, 0).map(|_| ());
+    assert!(
+        matches!(refused, Err(WriteError::JournalFull { .. })),
+        "{refused:?}"
+    );
+
+    let (mut writer, plan) = Writer::resume_owing(REGION, point, 2, 0).expect("can save");
+    assert_eq!(plan, None);
+    assert_eq!(writer.owed_takeover(), None, "nothing has made room");
+    assert!(matches!(
+        writer.append(b"x", 0),
+        Err(WriteError::JournalFull { .. })
+    ));
+    assert!(matches!(writer.clear(0), Err(WriteError::JournalFull { .. })));
+
+    let snapshot = writer.begin_snapshot(0, 0).expect("a save is always possible");
+    let sealed = snapshot.seal(&snapshot.checksum());
+    writer.snapshot_committed(&sealed);
+    assert_eq!(writer.owed_takeover(), None, "not verified yet");
+    writer.snapshot_verified(&sealed);
+    assert!(
+        matches!(writer.append(b"x", 0), Err(WriteError::JournalFull { .. })),
+        "not before the takeover"
+    );
+    let owed = writer.owed_takeover().expect("there is room");
+    assert_eq!(owed.kind, outlive_layout::SetKind::Takeover);
+    let update = writer.append(b"x", 0).expect("room");
+    assert!(update.sequence > owed.sequence && owed.sequence > snapshot.sequence());
+    assert_eq!(writer.owed_takeover(), None, "once only");
+}
+
+#[test]
 fn an_update_of_the_largest_size_fits_wherever_the_head_stands() {
     let geometry = geometry();
     let largest = usize::try_from(geometry.max_update()).expect("small");

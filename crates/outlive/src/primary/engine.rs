@@ -199,6 +199,13 @@ impl Engine {
         self.appended
     }
 
+    /// Takes the takeover set for which there was no room when the region was opened, once there is.
+    pub(super) fn take_owed(&mut self) {
+        if let Some(plan) = self.writer.owed_takeover() {
+            self.take(&plan, &[]);
+        }
+    }
+
     /// Asks for a confirmation; returns its number, or `None` when too many are under way.
     pub(super) fn ask_confirm(&mut self) -> Option<u64> {
         if !self.takes_confirm() {

@@ -251,6 +251,7 @@ impl Primary {
             engine = self.shared.lock();
         }
         Shared::check(&engine)?;
+        engine.take_owed();
         let plan = plan(&mut engine.writer).map_err(|error| self.refused(error))?;
         let index = engine.take(&plan, payload);
         drop(engine);

@@ -59,10 +59,13 @@ pub(crate) fn recover(mut link: Link, options: &OpenOptions, start: Start<'_>) -
     settle(&mut link, &recovery, level).map_err(|error| link.error(error))?;
     let persisted = began.elapsed();
     let generation = link.data.generation;
-    let (mut writer, plan) = Writer::resume(link.layout_id(), &recovery.point, generation, now_ns())
+    let (mut writer, plan) = Writer::resume_owing(link.layout_id(), &recovery.point, generation, now_ns())
         .map_err(|error| Error::from_write(error, &name))?;
-    commit(&mut link, &plan, level).map_err(|error| link.error(error))?;
-    writer.journal_committed(plan.sequence);
+    // Without room even for it the region can still be saved to, which makes room: `Engine::take_owed`.
+    if let Some(plan) = plan {
+        commit(&mut link, &plan, level).map_err(|error| link.error(error))?;
+        writer.journal_committed(plan.sequence);
+    }
     let resume = began.elapsed() - persisted;
     let recovered = Recovered {
         recovery,
