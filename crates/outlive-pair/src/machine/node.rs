@@ -67,6 +67,9 @@ pub struct Node<S> {
     /// Calls taken and not carried out yet, for want of room in the journal.
     waiting: VecDeque<Call>,
     journal: Journal,
+    /// Room of the longest set appended since the region told how full it is: as much may have been skipped at the
+    /// ring's end, where a set does not split.
+    skipped: u64,
     saving: Saving,
     /// Serving waits for the snapshot that is being saved.
     begin_after_save: bool,
@@ -102,6 +105,7 @@ impl<S: Service> Node<S> {
             stopped: None,
             waiting: VecDeque::new(),
             journal: Journal::default(),
+            skipped: 0,
             saving: Saving::Idle,
             begin_after_save: false,
             leaving: false,
@@ -196,7 +200,7 @@ impl<S: Service> Node<S> {
         if self.role != Role::Primary {
             return vec![self.refuse(calls)];
         }
-        self.journal = journal;
+        self.told(journal);
         self.waiting.extend(calls);
         self.work(now)
     }
@@ -253,7 +257,12 @@ impl<S: Service> Node<S> {
     /// Whether a set of `bytes` fits, even if the ring's end is in its way.
     fn has_room(&self, bytes: usize) -> bool {
         let free = self.journal.capacity.saturating_sub(self.journal.used);
-        free >= 2 * (bytes as u64 + SEAL_BYTES)
+        free >= 2 * (bytes as u64 + SEAL_BYTES) + self.skipped
+    }
+
+    fn told(&mut self, journal: Journal) {
+        self.journal = journal;
+        self.skipped = 0;
     }
 
     fn make_room(&mut self, now: Clock) -> Vec<Effect> {
@@ -290,13 +299,15 @@ impl<S: Service> Node<S> {
 
     fn note_appended(&mut self, effect: &Effect) {
         if let Effect::Append { set, .. } = effect {
-            self.journal.used += set.len() as u64 + SEAL_BYTES;
+            let room = set.len() as u64 + SEAL_BYTES;
+            self.journal.used += room;
+            self.skipped = self.skipped.max(room);
         }
     }
 
     fn saved(&mut self, now: Clock, journal: Journal) -> Vec<Effect> {
         self.saving = Saving::Idle;
-        self.journal = journal;
+        self.told(journal);
         if std::mem::take(&mut self.begin_after_save) {
             return self.begin(now);
         }
@@ -367,7 +378,7 @@ impl<S: Service> Node<S> {
     /// Owns the region and has its state. A snapshot goes first where the unit holds less than this
     /// member knows, or has no room left for the set that begins.
     fn assume(&mut self, now: Clock, journal: Journal, ahead: bool) -> Vec<Effect> {
-        self.journal = journal;
+        self.told(journal);
         self.saving = Saving::Idle;
         self.retry_ms = RETRY_MS.0;
         if ahead || !self.has_room(batch::set_bound_bytes(0)) {

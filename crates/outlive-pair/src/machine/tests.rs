@@ -22,16 +22,19 @@ const FULL: Journal = Journal {
     capacity: 100_000,
 };
 
-fn node() -> Node<Counter> {
-    let limits = Limits {
+fn limits() -> Limits {
+    Limits {
         batch_requests: 3,
         batch_bytes: 1000,
         snapshot_at: 0.5,
         replies: REPLIES,
         takeovers: 2,
         window_ms: 1000,
-    };
-    Node::new(Counter::default(), limits)
+    }
+}
+
+fn node() -> Node<Counter> {
+    Node::new(Counter::default(), limits())
 }
 
 fn at(ms: u64) -> Clock {
@@ -50,7 +53,11 @@ fn calls(bodies: &[&str]) -> Vec<Call> {
 }
 
 fn primary() -> Node<Counter> {
-    let mut node = node();
+    primary_with(limits())
+}
+
+fn primary_with(limits: Limits) -> Node<Counter> {
+    let mut node = Node::new(Counter::default(), limits);
     assert_eq!(node.handle(at(0), Event::Start), [Effect::OpenPrimary]);
     let effects = node.handle(
         at(0),
@@ -187,6 +194,32 @@ fn a_snapshot_that_makes_no_room_or_cannot_be_saved_refuses_and_is_tried_again()
     assert!(
         matches!(&effects[..], [Effect::Save { .. }]),
         "tried again later: {effects:?}"
+    );
+}
+
+#[test]
+fn the_room_that_a_set_may_skip_at_the_rings_end_counts_until_the_region_tells() {
+    let limits = Limits {
+        batch_requests: 1,
+        batch_bytes: 100_000,
+        ..limits()
+    };
+    let mut node = primary_with(limits);
+    let (long, short) = (
+        "add ".to_owned() + &"0".repeat(90_000),
+        "add ".to_owned() + &"0".repeat(40_000),
+    );
+    // Enough for the long one wherever the ring ends, and then hardly anything is left in the worst case.
+    let journal = Journal {
+        used: 1_000_000 - 2 * (90_000 + 400),
+        capacity: 1_000_000,
+    };
+    let calls = calls(&[&long, &short]);
+    let effects = node.handle(at(1), Event::Calls { calls, journal });
+    assert_eq!(batches(&effects), [1]);
+    assert!(
+        matches!(effects.last(), Some(Effect::Save { .. })),
+        "the other one waits for room"
     );
 }
 

@@ -129,6 +129,8 @@ impl<S: Service> Core<S> {
             Err(error) => {
                 warn!(%error, "a set could not be appended");
                 releaser.hold_for_ever(answers);
+                // What was carried out after it must not be journalled without it.
+                self.abandon();
                 Some(Event::Lost {
                     fenced: error.is_fenced(),
                 })
