@@ -142,6 +142,28 @@ fn committed_sets_that_the_unit_lost_are_named() {
 }
 
 #[test]
+fn a_verified_snapshot_that_the_unit_lost_is_named() {
+    let mut server = Server::on_file("16MiB");
+    let (_session, primary) = primary_of(&server, "r");
+    let save = |bytes: &[u8]| primary.save(bytes).expect("saved").wait().expect("committed");
+    let first = save(b"a snapshot that stays");
+    let lost = save(b"a snapshot that is lost");
+    server.stop();
+    // The journal still leads on from the first one: but the primary would overwrite it, for the second one's sake.
+    let at = crate::support::find_in(&server.medium(), b"a snapshot that is lost");
+    crate::support::overwrite(&server.medium(), at, &[0; 10]);
+    server.resume();
+    let error = primary
+        .append(b"more")
+        .and_then(outlive::Commit::wait)
+        .expect_err("a snapshot is lost");
+    let Error::Lost { from, to, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!((from, to), (first.sequence + 1, lost.sequence));
+}
+
+#[test]
 fn a_unit_that_stays_away_ends_the_primary_with_the_time_it_was_tried() {
     let mut server = Server::on_file("16MiB");
     let session = server.session();
