@@ -117,9 +117,12 @@ impl SessionClient {
             unfinished: None,
         };
         // Opening twice by accident does no harm: a session that nobody uses is forgotten.
-        let opened = client.until_answered(|_| cmd("OUTLIVE").arg("SESSION").to_owned())?;
+        let opened = client.until_answered(cmd("OUTLIVE").arg("SESSION"))?;
         client.session = redis::from_redis_value(opened).map_err(|error| ClientError::Reply(error.into()))?;
-        client.bind().map_err(ClientError::Reply)?;
+        if client.bind().is_err() {
+            // The first request finds a connection anew.
+            client.connection = None;
+        }
         Ok(client)
     }
 
@@ -165,14 +168,12 @@ impl SessionClient {
     }
 
     fn finish<T: FromRedisValue>(&mut self) -> Result<T, ClientError> {
-        let outcome = self.until_answered(|client| {
-            let mut numbered = cmd("OUTLIVE");
-            numbered
-                .arg("REQ")
-                .arg(client.number)
-                .arg(client.unfinished.as_deref().unwrap_or_default());
-            numbered
-        });
+        let mut numbered = cmd("OUTLIVE");
+        numbered
+            .arg("REQ")
+            .arg(self.number)
+            .arg(self.unfinished.as_deref().unwrap_or_default());
+        let outcome = self.until_answered(&numbered);
         match &outcome {
             Err(ClientError::Unanswered { .. }) => {}
             Err(ClientError::TooLarge(_)) => {
@@ -184,16 +185,24 @@ impl SessionClient {
         redis::from_redis_value(outcome?).map_err(|error| ClientError::Reply(error.into()))
     }
 
-    /// Sends what `command` makes to the primary, whichever that is, until it is answered.
-    fn until_answered(&mut self, command: impl Fn(&Self) -> Cmd) -> Result<Value, ClientError> {
+    /// Sends `command` to the primary, whichever that is, until it is answered.
+    fn until_answered(&mut self, command: &Cmd) -> Result<Value, ClientError> {
         let started = Instant::now();
         let mut pause = PAUSES.0;
         loop {
-            let error = match self.attempt(&command) {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
+            // What goes wrong before the command was sent is never its reply, whatever it looks like (a member with too
+            // many clients, for one, says so with an ordinary error).
+            let (error, verdict) = match self.reach() {
+                Err(error) => (error, Verdict::Elsewhere),
+                Ok(connection) => match command.query(connection) {
+                    Ok(value) => return Ok(value),
+                    Err(error) => {
+                        let verdict = Verdict::of(&error);
+                        (error, verdict)
+                    }
+                },
             };
-            match Verdict::of(&error) {
+            match verdict {
                 Verdict::Final(name) => return Err(name(error)),
                 Verdict::Again => {}
                 Verdict::Elsewhere => self.connection = None,
@@ -210,16 +219,13 @@ impl SessionClient {
         }
     }
 
-    fn attempt(&mut self, command: impl Fn(&Self) -> Cmd) -> Result<Value, RedisError> {
+    /// The connection to the primary, bound to the session; made anew where there is none.
+    fn reach(&mut self) -> Result<&mut Connection, RedisError> {
         if self.connection.is_none() {
             self.connection = Some(self.find_primary()?);
             self.bind()?;
         }
-        let command = command(self);
-        match &mut self.connection {
-            Some(connection) => command.query(connection),
-            None => Err(not_found()),
-        }
+        self.connection.as_mut().ok_or_else(not_found)
     }
 
     /// Binds the connection to the session, once there is one.

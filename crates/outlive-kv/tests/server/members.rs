@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use outlive_kv::client::{ClientError, SessionClient, SessionOptions};
 use outlive_pair::Role;
@@ -268,4 +269,20 @@ fn a_planned_stop_loses_nothing_and_answers_what_it_accepted() {
         counting.join().expect("the client counts on");
     });
     assert_eq!(backup.connect().get("n"), Ok(300));
+}
+
+#[test]
+fn a_member_that_takes_no_more_clients_is_not_mistaken_for_a_reply() {
+    let lab = Lab::start();
+    let member = lab.member_with(|options| options.max_clients = 1);
+    let mut only = member.connect();
+    let _: () = cmd("PING").query(&mut only).expect("it has the only place");
+    let mut options = SessionOptions::default();
+    options.retry_for = Duration::from_millis(200);
+    let refused = SessionClient::connect([member.address.to_string()], options);
+    assert!(
+        matches!(refused, Err(ClientError::Unanswered { .. })),
+        "{:?}",
+        refused.err()
+    );
 }
