@@ -183,9 +183,11 @@ fn what_a_client_may_not_do_is_refused_by_name_and_its_connection_goes_on() {
     assert!(wire.refused_read(key, (1 << 20) - 3, 4).contains("range"));
     assert!(wire.refused_read(key, u64::MAX, 4).contains("range"));
     // A key of another connection, or of nobody, does not exist here.
-    for foreign in [key ^ 1, key.wrapping_add(1), key << 1, u64::MAX] {
+    let other = Wire::reader(&world, "r");
+    for foreign in [other.key, key ^ 1, key.wrapping_add(1), u64::MAX] {
         assert!(wire.refused_read(foreign, 0, 4).contains("key"));
     }
+    assert!(other.refused_again().contains("ticket"), "a ticket lets in once");
     assert_eq!(wire.read(0, 4), b"held");
     let mut found = [0; 4];
     owner.read(0, &mut found).unwrap();

@@ -4,11 +4,12 @@
 
 mod support;
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::Instant;
 
 use support::{Process, World, noise};
 
-const ROUNDS: u64 = 12;
+const ROUNDS: u32 = 12;
 const STATE_BYTES: usize = 12 << 20;
 
 #[test]
@@ -27,20 +28,16 @@ fn a_save_that_is_killed_leaves_the_old_state_or_the_new() {
     let mut held = noise(0, STATE_BYTES);
     world.ok_with_input(&["save", "orders"], &held);
     let file = world.path("state");
+    std::fs::write(&file, &held).unwrap();
+    let started = Instant::now();
+    assert_eq!(save(&world, &file).wait(), 0);
+    let whole = started.elapsed();
     for round in 1..=ROUNDS {
-        let new = noise(round, STATE_BYTES + usize::try_from(round).unwrap());
+        let new = noise(round.into(), STATE_BYTES + usize::try_from(round).unwrap());
         std::fs::write(&file, &new).unwrap();
-        let mut process = Process::start(world.command([
-            "save",
-            "orders",
-            file.to_str().unwrap(),
-            // The one before was killed, and may not have been missed yet.
-            "--take-over",
-            "--level",
-            "placed",
-        ]));
-        // Another moment each time: before it has opened the region, in the middle of its write, after its end.
-        std::thread::sleep(Duration::from_millis(17 * round));
+        let mut process = save(&world, &file);
+        // Another moment each time: before it has opened the region, in the middle of its write, about its end.
+        std::thread::sleep(whole * round / 10);
         let was_done = process.has_ended();
         process.kill();
         let found = world.ok(&["load", "orders"]);
@@ -50,4 +47,16 @@ fn a_save_that_is_killed_leaves_the_old_state_or_the_new() {
         );
         held = found;
     }
+}
+
+fn save(world: &World, file: &Path) -> Process {
+    Process::start(world.command([
+        "save",
+        "orders",
+        file.to_str().unwrap(),
+        // The one before was killed, and may not have been missed yet.
+        "--take-over",
+        "--level",
+        "placed",
+    ]))
 }

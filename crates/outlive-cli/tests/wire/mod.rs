@@ -17,6 +17,7 @@ use crate::support::World;
 /// One admitted connection that may read a region's data under `key`.
 pub(crate) struct Wire {
     stream: TcpStream,
+    ticket: TicketId,
     posted: u32,
     pub(crate) key: u64,
 }
@@ -26,18 +27,27 @@ impl Wire {
     pub(crate) fn reader(world: &World, region: &str) -> Self {
         let opened = open(world, region);
         let mut stream = TcpStream::connect(&opened.data_address).expect("the unit listens");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .expect("a time-out can be set");
         let ticket = TicketId(opened.ticket_id.try_into().expect("sixteen bytes"));
-        stream
-            .write_all(&Hello { ticket }.encode())
-            .expect("the hello is taken");
-        let key = data_key(&mut stream);
+        let Reply::Welcome { session, .. } = greet(&mut stream, ticket) else {
+            panic!("not let in");
+        };
+        let mut access = session.access.iter();
+        let data = access.find(|info| info.part == ExposedPart::Data);
         Self {
             stream,
+            ticket,
             posted: 0,
-            key,
+            key: data.expect("access to the data").key.0,
+        }
+    }
+
+    /// Why its ticket does not let in a second time.
+    pub(crate) fn refused_again(&self) -> String {
+        let unit = self.stream.peer_addr().expect("connected");
+        let mut stream = TcpStream::connect(unit).expect("the unit listens");
+        match greet(&mut stream, self.ticket) {
+            Reply::Refused(why) => why.to_string(),
+            Reply::Welcome { .. } => panic!("let in twice"),
         }
     }
 
@@ -112,8 +122,14 @@ impl Wire {
     }
 }
 
-/// The key of the region's data, from the unit's welcome.
-fn data_key(stream: &mut TcpStream) -> u64 {
+/// Says hello and reads what the unit answers.
+fn greet(stream: &mut TcpStream, ticket: TicketId) -> Reply {
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a time-out can be set");
+    stream
+        .write_all(&Hello { ticket }.encode())
+        .expect("the hello is taken");
     let mut head = [0; REPLY_HEAD_BYTES];
     stream.read_exact(&mut head).expect("a reply comes");
     let head = ReplyHead::decode(&head)
@@ -121,12 +137,7 @@ fn data_key(stream: &mut TcpStream) -> u64 {
         .expect("a whole head");
     let mut body = vec![0; head.body_len];
     stream.read_exact(&mut body).expect("its body comes");
-    let Reply::Welcome { session, .. } = head.with_body(&body).expect("the protocol") else {
-        panic!("not let in");
-    };
-    let mut access = session.access.iter();
-    let data = access.find(|info| info.part == ExposedPart::Data);
-    data.expect("access to the data").key.0
+    head.with_body(&body).expect("the protocol")
 }
 
 /// Asks the manager for a ticket.
