@@ -1,5 +1,7 @@
 //! Two members: who answers, and what a takeover looks like from outside.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -272,17 +274,28 @@ fn a_planned_stop_loses_nothing_and_answers_what_it_accepted() {
 }
 
 #[test]
-fn a_member_that_takes_no_more_clients_is_not_mistaken_for_a_reply() {
-    let lab = Lab::start();
-    let member = lab.member_with(|options| options.max_clients = 1);
-    let mut only = member.connect();
-    let _: () = cmd("PING").query(&mut only).expect("it has the only place");
+fn a_refusal_on_the_way_to_the_primary_is_not_mistaken_for_a_reply() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let address = listener.local_addr().expect("an address").to_string();
+    // Refuses whatever it is asked, as a server does that is just loading, say.
+    thread::spawn(move || {
+        while let Ok((mut socket, _)) = listener.accept() {
+            let mut bytes = [0; 1024];
+            while let Ok(read @ 1..) = socket.read(&mut bytes) {
+                let commands = bytes[..read].iter().filter(|byte| **byte == b'*').count();
+                let refused = socket.write_all(&b"-ERR not now\r\n".repeat(commands));
+                if refused.is_err() {
+                    break;
+                }
+            }
+        }
+    });
     let mut options = SessionOptions::default();
     options.retry_for = Duration::from_millis(200);
-    let refused = SessionClient::connect([member.address.to_string()], options);
+    let unanswered = SessionClient::connect([address], options);
     assert!(
-        matches!(refused, Err(ClientError::Unanswered { .. })),
+        matches!(unanswered, Err(ClientError::Unanswered { .. })),
         "{:?}",
-        refused.err()
+        unanswered.err()
     );
 }
