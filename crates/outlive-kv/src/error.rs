@@ -106,7 +106,7 @@ pub enum CommandError {
     /// A database other than 0.
     #[error("ERR DB index is out of range")]
     DatabaseIndex,
-    /// `HELLO 3`: only RESP2 is spoken.
+    /// `HELLO` with another version than 2 and 3.
     #[error("NOPROTO unsupported protocol version")]
     NoProtocol,
     /// `HELLO` with something else than a number.

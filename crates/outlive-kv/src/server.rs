@@ -20,6 +20,7 @@ mod failure;
 mod info;
 mod local;
 mod numbered;
+mod resp3;
 mod sentinel;
 
 use clients::{Clients, Face};

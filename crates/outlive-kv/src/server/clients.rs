@@ -32,6 +32,8 @@ pub(super) struct Peer {
     pub(super) face: Face,
     /// The client session that its numbered requests belong to.
     pub(super) session: Option<SessionId>,
+    /// It asked for RESP3.
+    pub(super) resp3: bool,
 }
 
 /// Every connection.
@@ -66,6 +68,7 @@ impl Clients {
             id,
             face,
             session: None,
+            resp3: false,
         }
     }
 

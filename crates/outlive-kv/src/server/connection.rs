@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use super::Shared;
 use super::clients::{Face, Peer};
 use super::local::{self, Answer};
+use super::resp3::Shape;
 use super::{failure, info};
 use crate::commands::{Command, unknown};
 use crate::reply::Reply;
@@ -46,6 +47,16 @@ type FutureReply = Pin<Box<dyn Future<Output = Bytes> + Send>>;
 enum Owed {
     Now(Bytes),
     Later(FutureReply),
+}
+
+impl Owed {
+    fn in_resp3(self, request: &Bytes) -> Self {
+        let shape = words(request).map_or(Shape::Plain, |words| Shape::of(&words));
+        match self {
+            Self::Now(bytes) => Self::Now(shape.apply(bytes)),
+            Self::Later(reply) => Self::Later(Box::pin(async move { shape.apply(reply.await) })),
+        }
+    }
 }
 
 /// Serves one client until it goes, breaks the protocol, or the server stops.
@@ -99,7 +110,13 @@ impl Reader {
             loop {
                 match framer.next(&mut buffer) {
                     Ok(Some(request)) => {
-                        let (owed, go_on) = self.carry_out(request).await;
+                        let (owed, go_on) = self.carry_out(request.clone()).await;
+                        // `HELLO 3` itself is answered in RESP3.
+                        let owed = if self.peer.resp3 {
+                            owed.in_resp3(&request)
+                        } else {
+                            owed
+                        };
                         if self.owe.send(owed).await.is_err() || !go_on {
                             return Ok(());
                         }

@@ -143,6 +143,7 @@ fn select(_: &Shared, _: &mut Peer, args: Args<'_>) -> Result<Answer, CommandErr
 
 fn reset(shared: &Shared, peer: &mut Peer, _: Args<'_>) -> Result<Answer, CommandError> {
     peer.session = None;
+    peer.resp3 = false;
     shared.clients.set_name(peer.id, b"")?;
     now(Reply::Status("RESET"))
 }
@@ -155,9 +156,10 @@ fn role(shared: &Shared, peer: &mut Peer, _: Args<'_>) -> Result<Answer, Command
 }
 
 fn hello(shared: &Shared, peer: &mut Peer, mut args: Args<'_>) -> Result<Answer, CommandError> {
+    let mut version_asked = None;
     if let Some((version, options)) = args.split_first() {
         match integer(version).map_err(|_| CommandError::ProtocolVersion)? {
-            2 => args = options,
+            asked @ (2 | 3) => (args, version_asked) = (options, Some(asked)),
             _ => return Err(CommandError::NoProtocol),
         }
     }
@@ -171,6 +173,10 @@ fn hello(shared: &Shared, peer: &mut Peer, mut args: Args<'_>) -> Result<Answer,
             ));
         }
     }
+    // Only when nothing of it is refused.
+    if let Some(version) = version_asked {
+        peer.resp3 = version == 3;
+    }
     let role = if info::is_primary(&shared.member.role()) {
         "master"
     } else {
@@ -182,7 +188,7 @@ fn hello(shared: &Shared, peer: &mut Peer, mut args: Args<'_>) -> Result<Answer,
         Reply::bulk("version"),
         Reply::bulk(info::REDIS_VERSION),
         Reply::bulk("proto"),
-        Reply::Int(2),
+        Reply::Int(if peer.resp3 { 3 } else { 2 }),
         Reply::bulk("id"),
         Reply::Int(i64::try_from(peer.id).unwrap_or(i64::MAX)),
         Reply::bulk("mode"),

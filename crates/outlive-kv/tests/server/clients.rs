@@ -116,8 +116,16 @@ fn commands_of_the_connection() {
     assert!(String::from_utf8_lossy(&list).contains("name=me"));
     assert_eq!(ask("RESET"), status("RESET"));
     assert_eq!(ask("CLIENT GETNAME"), Ok(Value::Nil));
-    fails(ask("HELLO 3"), "unsupported protocol version");
+    fails(ask("HELLO 4"), "unsupported protocol version");
+    let greeting = ask("HELLO 3");
+    assert!(
+        matches!(&greeting, Ok(Value::Map(fields)) if fields.len() == 7),
+        "{greeting:?}"
+    );
+    assert_eq!(ask("GET nothing"), Ok(Value::Nil));
+    assert!(matches!(ask("CONFIG GET save"), Ok(Value::Map(_))));
     assert!(matches!(ask("HELLO 2 SETNAME you"), Ok(Value::Array(fields)) if fields.len() == 14));
+    assert!(matches!(ask("CONFIG GET save"), Ok(Value::Array(_))));
     assert_eq!(ask("CLIENT GETNAME"), bulk("you"));
     fails(ask("AUTH secret"), "without any password configured");
     assert!(matches!(ask("CONFIG GET save"), Ok(Value::Array(fields)) if fields.len() == 2));
