@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::views::micros;
 
 /// Name of the pair and of its region.
 pub(crate) const PAIR: &str = "demo";
@@ -28,7 +29,7 @@ const LOG_LINES: usize = 3;
 /// that thread ends.
 pub(crate) struct Member {
     child: Child,
-    events: Receiver<Event>,
+    events: Receiver<(Instant, Event)>,
     address: String,
     log: PathBuf,
 }
@@ -61,12 +62,28 @@ enum Event {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Figures {
     pub(crate) generation: u64,
+    /// By the member's own knowledge: a connection that broke is noticed at once, whenever its process died. The play
+    /// replaces it by the time since the kill.
     pub(crate) detect_us: u64,
     pub(crate) fence_us: u64,
     pub(crate) read_us: u64,
     pub(crate) resume_us: u64,
     pub(crate) unread_sets: u64,
     pub(crate) unread_bytes: u64,
+}
+
+impl Figures {
+    /// From the suspicion to serving.
+    fn after_detection_us(&self) -> u64 {
+        self.fence_us + self.read_us + self.resume_us
+    }
+
+    /// Measured from outside: `served` after the kill the new primary said that it serves; what its own steps do
+    /// not account for was spent on noticing.
+    pub(crate) fn detected_after_kill(mut self, served: Duration) -> Self {
+        self.detect_us = micros(served).saturating_sub(self.after_detection_us());
+        self
+    }
 }
 
 impl Member {
@@ -107,7 +124,7 @@ impl Member {
                 let Ok(event) = serde_json::from_str(&line) else {
                     continue;
                 };
-                if sender.send(event).is_err() {
+                if sender.send((Instant::now(), event)).is_err() {
                     break;
                 }
             }
@@ -119,7 +136,7 @@ impl Member {
             log,
         };
         while member.address.is_empty() {
-            if let Event::Listening { address } = member.event("listen", interrupt)? {
+            if let (_, Event::Listening { address }) = member.event("listen", interrupt)? {
                 member.address = address;
             }
         }
@@ -140,21 +157,24 @@ impl Member {
         self.await_role("backup", interrupt).map(|_| ())
     }
 
-    /// Waits until it is primary; returns the figures of the takeover that made it so, if one did.
-    pub(crate) fn await_primary(&self, interrupt: &Interrupt) -> Result<Option<Figures>, Failure> {
+    /// Waits until it is primary; returns when it said so, and the figures of the takeover that made it so, if one did.
+    pub(crate) fn await_primary(&self, interrupt: &Interrupt) -> Result<(Instant, Option<Figures>), Failure> {
         self.await_role("primary", interrupt)
     }
 
-    fn await_role(&self, wanted: &str, interrupt: &Interrupt) -> Result<Option<Figures>, Failure> {
+    fn await_role(&self, wanted: &str, interrupt: &Interrupt) -> Result<(Instant, Option<Figures>), Failure> {
         loop {
-            if let Event::Role {
-                role,
-                stopped,
-                takeover,
-            } = self.event(&format!("become {wanted}"), interrupt)?
+            if let (
+                at,
+                Event::Role {
+                    role,
+                    stopped,
+                    takeover,
+                },
+            ) = self.event(&format!("become {wanted}"), interrupt)?
             {
                 if role == wanted {
-                    return Ok(takeover);
+                    return Ok((at, takeover));
                 }
                 if let Some(why) = stopped {
                     return Err(self.failed(&format!("stopped: {why}")));
@@ -163,8 +183,8 @@ impl Member {
         }
     }
 
-    /// The next thing that it says.
-    fn event(&self, awaited: &str, interrupt: &Interrupt) -> Result<Event, Failure> {
+    /// The next thing that it says, and when it said it.
+    fn event(&self, awaited: &str, interrupt: &Interrupt) -> Result<(Instant, Event), Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             interrupt.check()?;
@@ -203,5 +223,29 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noticing_took_what_the_steps_do_not_account_for() {
+        let figures = Figures {
+            detect_us: 1,
+            fence_us: 20,
+            read_us: 30,
+            resume_us: 50,
+            ..Figures::default()
+        };
+        let detected = |served_us| {
+            figures
+                .clone()
+                .detected_after_kill(Duration::from_micros(served_us))
+                .detect_us
+        };
+        assert_eq!(detected(350), 250);
+        assert_eq!(detected(10), 0);
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Report {
 }
 
 impl Takeover {
-    /// From the last sign of life of the old primary to the new one serving.
+    /// From the kill to the new primary serving.
     fn total_us(&self) -> u64 {
         let figures = &self.figures;
         figures.detect_us + figures.fence_us + figures.read_us + figures.resume_us

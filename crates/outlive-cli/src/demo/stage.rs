@@ -198,8 +198,12 @@ impl<'a> Play<'a> {
     fn kill(&mut self, number: u32) -> Result<(), Failure> {
         self.workplace.begin_measuring();
         let (process, address) = (self.primary.process_id(), self.primary.address().to_owned());
+        let killed = Instant::now();
         self.primary.kill();
-        let figures = self.backup.await_primary(self.interrupt)?.unwrap_or_default();
+        let (served, figures) = self.backup.await_primary(self.interrupt)?;
+        let figures = figures
+            .unwrap_or_default()
+            .detected_after_kill(served.saturating_duration_since(killed));
         let (acknowledged, pid) = (self.workplace.acknowledged(), self.backup.process_id());
         self.teller.say(&format!(
             "kill {number} of {}: process {process} after {acknowledged} writes; process {pid} took over, {} sets unread, detect {}, fence {}, read {}, resume {}",
