@@ -94,7 +94,7 @@ impl Backup {
         };
         let recovered = primary::recover(granted.link, &open, start);
         let (owned, recovered) =
-            recovered.inspect_err(|_| primary::give_up(&self.session, &self.name, generation))?;
+            recovered.map_err(|error| primary::give_up(&self.session, &self.name, generation, error))?;
         let resumed = Instant::now();
         let primary = primary::start(&self.session, owned, &recovered, &open)?;
         let resume = recovered.resume + resumed.elapsed();

@@ -342,12 +342,18 @@ impl Engine {
 
     /// Gives the connection up. What was in flight has an unknown outcome.
     pub(super) fn drop_link(&mut self) {
-        self.link = None;
+        drop(self.part_link());
+    }
+
+    /// As [`drop_link`](Self::drop_link), without closing the connection yet.
+    pub(super) fn part_link(&mut self) -> Option<Link> {
+        let link = self.link.take();
         self.in_flight.clear();
         self.persists_in_flight = 0;
         if let Some(run) = &mut self.snapshot {
             run.restart();
         }
+        link
     }
 
     /// Does something with the connection; a lost one is dropped, a refusal ends everything.

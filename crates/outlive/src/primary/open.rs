@@ -37,15 +37,21 @@ impl Primary {
         let granted = session.open_primary(name, options.take_over, &options.owner, retry_for)?;
         let generation = granted.link.data.generation;
         let opened = recover(granted.link, options, Start::Everything);
-        let (owned, recovered) = opened.inspect_err(|_| give_up(session, name, generation))?;
+        let (owned, recovered) = opened.map_err(|error| give_up(session, name, generation, error))?;
         start(session, owned, &recovered, options)
     }
 }
 
 /// Whoever was granted a region and cannot use it gives it up again, so that its next owner need not take it over.
-pub(crate) fn give_up(session: &Session, name: &str, generation: u64) {
-    if let Err(error) = session.close_region(name, generation, super::bounds::DROP_TIMEOUT) {
-        tracing::debug!(region = name, %error, "could not give the region up again");
+/// Returns why it cannot: whoever was fenced meanwhile saw only a connection end.
+pub(crate) fn give_up(session: &Session, name: &str, generation: u64, error: Error) -> Error {
+    match session.close_region(name, generation, super::bounds::DROP_TIMEOUT) {
+        Err(fenced) if fenced.is_fenced() => fenced,
+        Err(reason) => {
+            tracing::debug!(region = name, %reason, "could not give the region up again");
+            error
+        }
+        Ok(()) => error,
     }
 }
 

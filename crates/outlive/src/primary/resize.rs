@@ -31,7 +31,12 @@ fn pause(shared: &Shared) -> Result<()> {
     shared.lock().paused = true;
     let quiet = shared.wait_until(None, |engine| match Shared::check(engine) {
         Err(error) => Some(Err(error)),
-        Ok(()) => (!engine.is_busy()).then_some(Ok(())),
+        // With a connection: so the driver is not about to make one.
+        Ok(()) if engine.is_busy() || engine.link.is_none() => None,
+        Ok(()) => {
+            engine.reconnects_itself = true;
+            Some(Ok(()))
+        }
     });
     quiet
         .unwrap_or(Err(Error::Closed))
@@ -42,16 +47,17 @@ fn grow(shared: &Shared, size: u64) -> Result<()> {
     // Asked before anything is changed: a size that cannot work must not cost space.
     let planned = shared.lock().writer.plan_resize(size).map(|_| ());
     planned.map_err(|error| refused(&error))?;
-    {
-        let mut engine = shared.lock();
-        engine.reconnects_itself = true;
-        engine.drop_link();
-    }
+    // Space is zeroed before it is granted, which takes time: the connection stays, and heartbeats go on.
     shared
         .session
         .resize_region(&shared.name, size, shared.generation, shared.retry_for)?;
+    // Kept open, though nothing is sent over it any more, until the next one replaces it: closed before, it would
+    // look to every backup as if this primary had died.
+    let before = shared.lock().part_link();
     let mut begun = false;
-    move_and_seal(shared, &mut begun).inspect_err(|error| {
+    let grown = move_and_seal(shared, &mut begun);
+    drop(before);
+    grown.inspect_err(|error| {
         // Which of the two geometries is sealed now is not known, and sets written by the other one would be
         // lost: whoever opens the region next finds out.
         if begun {

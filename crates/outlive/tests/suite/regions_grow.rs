@@ -1,6 +1,8 @@
 //! M4: a region grows under its owner, also while the journal is wrapped; readers go on.
 
-use outlive::{Error, OpenOptions, RegionSpec, TakeoverOptions};
+use std::time::Duration;
+
+use outlive::{BackupOptions, Error, OpenOptions, RegionSpec, TakeoverOptions};
 
 use crate::support::Server;
 
@@ -62,4 +64,26 @@ fn a_wrapped_journal_keeps_every_set_when_the_region_grows() {
         .expect("taken over");
     assert!(taken.unread.is_empty());
     assert_eq!(taken.primary.read_all().expect("read"), sets);
+}
+
+#[test]
+fn a_backup_does_not_take_growth_for_a_failure() {
+    let server = Server::on_file("64MiB");
+    let session = server.session();
+    let spec = RegionSpec::checkpoint(1 << 20);
+    session.create("r", &spec).expect("created");
+    let primary = session.primary("r", &OpenOptions::default()).expect("opened");
+    // Silence is not what is asked about: only whether the owner is told as lost.
+    let options = BackupOptions {
+        suspect_after: Duration::ZERO,
+        ..BackupOptions::default()
+    };
+    let mut backup = session.backup_with("r", &options).expect("opened");
+    let watch = std::thread::spawn(move || backup.await_failure(Duration::from_secs(2)));
+    for size in [4_u64 << 20, 16 << 20, 24 << 20] {
+        primary.resize(size).expect("grown");
+        primary.append(b"x").expect("appended").wait().expect("committed");
+    }
+    let suspicion = watch.join().expect("no panic").expect("the unit is there");
+    assert_eq!(suspicion, None);
 }
