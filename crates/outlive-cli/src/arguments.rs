@@ -20,6 +20,9 @@ Examples:
   outlive watch orders                                sets as they arrive
   outlive demo                                        kill primaries, lose nothing";
 
+/// Keeps what every command takes apart from what is the command's own.
+const EVERY_COMMAND: &str = "For every command";
+
 /// Lets the state of a process outlive the process.
 #[derive(Debug, Parser)]
 #[command(
@@ -47,16 +50,16 @@ pub(crate) struct Arguments {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Shared {
     /// One JSON value per line instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERY_COMMAND)]
     pub(crate) json: bool,
     /// Context file: where the manager is, and the credentials
-    #[arg(long, global = true, env = "OUTLIVE_CONTEXT", value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERY_COMMAND, env = "OUTLIVE_CONTEXT", value_name = "FILE")]
     pub(crate) context: Option<PathBuf>,
     /// For how long to try again while manager or unit cannot be reached
-    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    #[arg(long, global = true, help_heading = EVERY_COMMAND, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     pub(crate) retry_for: Duration,
     /// Log to standard error; more often says more
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = EVERY_COMMAND, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 

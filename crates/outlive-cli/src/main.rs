@@ -16,19 +16,27 @@ mod output;
 mod progress;
 mod quantity;
 mod server;
+mod usage;
 mod views;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::arguments::Arguments;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
+use crate::usage::Unparsed;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match usage::parse(&line) {
+        Ok(arguments) => arguments,
+        Err(Unparsed::Shown(help)) => help.exit(),
+        Err(Unparsed::Wrong { failure, json }) => {
+            report(&failure, json);
+            return failure.exit.into();
+        }
+    };
     logging::start(arguments.shared.verbose);
     let invocation = Invocation::new(&arguments.shared);
     match commands::run(&arguments.command, &invocation) {

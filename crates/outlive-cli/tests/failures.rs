@@ -30,6 +30,80 @@ fn names_and_usage() {
 }
 
 #[test]
+fn wrong_usage_is_one_line_or_one_object() {
+    let world = World::new();
+    world.fails(&["load"], 2, "<NAME> (see 'outlive load --help')");
+    world.fails(&["load", "a", "--after", "abc"], 2, "'abc'");
+    world.fails(
+        &["region", "create", "x", "--size", "lots"],
+        2,
+        "outlive region create --help",
+    );
+    world.fails(&["no-such-command"], 2, "no-such-command");
+    for arguments in [
+        &["--json", "load"][..],
+        &["load", "a", "--after", "abc", "--json"],
+        &["--json", "region"],
+        &["--json"],
+    ] {
+        let outcome = world.run(arguments);
+        let error: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+        assert_eq!(error["error"]["code"], "usage", "{arguments:?}");
+        assert_eq!((outcome.code, outcome.text().as_str()), (2, ""), "{arguments:?}");
+    }
+    // What was asked for is a result.
+    for arguments in [["load", "--help"], ["--json", "--version"]] {
+        let outcome = world.run(&arguments);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{arguments:?}");
+        assert!(outcome.text().contains("outlive"));
+    }
+}
+
+#[test]
+fn a_context_file_that_cannot_be_written_is_found_before_anything_is_made() {
+    let world = World::new();
+    std::fs::write(world.path("file"), b"").unwrap();
+    let media = format!("file:{},size=64MiB", world.medium().display());
+    for context in [world.path("file/context.json"), world.path("")] {
+        let serve = [
+            "serve",
+            "--media",
+            &media,
+            "--control",
+            "127.0.0.1:0",
+            "--data",
+            "127.0.0.1:0",
+        ];
+        let arguments = [&serve[..], &["--context", context.to_str().unwrap()]].concat();
+        let said = world.fails(&arguments, 1, "cannot write the context file");
+        assert!(!said.contains("start `outlive serve`"), "{said}");
+    }
+    assert!(!world.medium().exists());
+}
+
+#[test]
+fn the_size_that_a_refusal_names_works() {
+    let world = World::new();
+    let _serve = world.serve();
+    let create = |size: &str| world.run(&["region", "create", &format!("r{size}"), "--size", size]);
+    for size in ["4KiB", "36864"] {
+        let refused = create(size);
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        let needed = refused.stderr.split_whitespace().last().unwrap();
+        assert!(needed.parse::<u64>().unwrap() > 36864);
+        if size == "4KiB" {
+            let made = create(needed);
+            assert_eq!(made.code, 0, "{}", made.stderr);
+            world.ok_with_input(&["save", &format!("r{needed}")], b"state");
+        }
+    }
+    for size in ["53248", "64KiB", "69632"] {
+        let made = create(size);
+        assert_eq!(made.code, 0, "{}", made.stderr);
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused_and_changes_nothing() {
     let world = World::new();
     let _serve = world.serve();

@@ -87,7 +87,8 @@ pub enum GeometryError {
 
 impl Geometry {
     /// Lays out `size` bytes with `slots` snapshot slots of `max_snapshot` bytes each; 0 stands for
-    /// the default of either ([`DEFAULT_SLOTS`]; a quarter of the size).
+    /// the default of either ([`DEFAULT_SLOTS`]; a quarter of the size, less where a small region would have no
+    /// room left for a journal).
     ///
     /// # Errors
     /// [`GeometryError`] when it does not fit.
@@ -220,9 +221,14 @@ impl Geometry {
     }
 }
 
-/// A quarter of the size where there are two slots, so that half is left to the journal.
+/// A quarter of the size where there are two slots, so that half is left to the journal. In a small region what the
+/// least journal leaves to the slots; at least a block, so that a size that is refused is refused with the least
+/// that works.
 fn default_max_snapshot(size: u64, slots: u32) -> u64 {
-    (size / (2 * u64::from(slots))) / BLOCK_BYTES * BLOCK_BYTES
+    let half = size / 2;
+    let beside_least_journal = size.saturating_sub(ring_start(slots, 0) + MIN_RING_BYTES);
+    let each = half.min(beside_least_journal) / u64::from(slots);
+    (each / BLOCK_BYTES * BLOCK_BYTES).max(BLOCK_BYTES)
 }
 
 fn slot_stride(max_snapshot: u64) -> u64 {
@@ -231,4 +237,34 @@ fn slot_stride(max_snapshot: u64) -> u64 {
 
 fn ring_start(slots: u32, max_snapshot: u64) -> u64 {
     SEALS_OFFSET + u64::from(slots) * (BLOCK_BYTES + slot_stride(max_snapshot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_that_a_refusal_names_works_and_so_does_every_larger_one() {
+        for slots in [MIN_SLOTS, 3, 17, MAX_SLOTS] {
+            for size in [0, 4096, 28 * 1024] {
+                let Err(GeometryError::TooSmall { needed, .. }) = Geometry::new(size, slots, 0) else {
+                    panic!("{size} bytes are enough for {slots} slots");
+                };
+                Geometry::new(needed - 1, slots, 0).expect_err("it is the least");
+                for size in (needed..needed + (4 << 20)).step_by(4096) {
+                    let geometry = Geometry::new(size, slots, 0).expect("it fits");
+                    assert!(geometry.max_snapshot >= BLOCK_BYTES);
+                    geometry.check(size).expect("it holds together");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn by_default_two_slots_leave_half_to_the_journal() {
+        for size in [128 << 10, 1 << 20, 64 << 20, 1 << 40] {
+            let geometry = Geometry::new(size, 0, 0).expect("it fits");
+            assert_eq!((geometry.slots, geometry.max_snapshot), (2, size / 4));
+        }
+    }
 }

@@ -41,7 +41,7 @@ struct Create {
     /// Snapshots that are kept (2 or more)
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=64))]
     slots: u32,
-    /// Largest snapshot; default: a quarter of the size
+    /// Largest snapshot; default: a quarter of the size, less in very small regions
     #[arg(long, value_parser = parse_size)]
     max_snapshot: Option<u64>,
     /// A region without layout: its owner reads and writes at any offset

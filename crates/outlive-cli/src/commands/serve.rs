@@ -8,6 +8,7 @@ use outlive::Context;
 use outlive_media::MediaSpec;
 use serde_json::json;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::server::{Server, ServerOptions, new_token};
@@ -40,8 +41,9 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) fn run(&self, invocation: &Invocation) -> Result<(), Failure> {
         self.check_addresses()?;
-        let media = self.media()?;
         let context_path = invocation.context_path()?;
+        check_writable(&context_path)?;
+        let media = self.media()?;
         let token = token_for(&context_path, self.control)?;
         let mut server = Server::start(ServerOptions {
             media: media.clone(),
@@ -51,7 +53,12 @@ impl Serve {
             token: token.clone(),
         })?;
         let control = reachable(server.control());
-        Context::new(control.to_string(), token).save(&context_path)?;
+        Context::new(control.to_string(), token)
+            .save(&context_path)
+            .map_err(|error| match error {
+                outlive::Error::Context { path, problem } => unwritable(&path, problem),
+                error => error.into(),
+            })?;
         let value = json!({
             "event": "ready",
             "control": control.to_string(),
@@ -119,6 +126,30 @@ fn default_media() -> Result<MediaSpec, Failure> {
         path: PathBuf::from(home).join(".outlive/unit.media"),
         size: Some(1 << 30),
     })
+}
+
+/// Finds out before anything is made or started whether the context file can be written at the end.
+fn check_writable(context: &Path) -> Result<(), Failure> {
+    if context.is_dir() {
+        return Err(unwritable(context, "it is a folder"));
+    }
+    let folder = match context.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // The file is replaced in one step by one that is written beside it, so its folder counts, not its own mode.
+    std::fs::create_dir_all(folder)
+        .and_then(|()| tempfile::Builder::new().prefix(".context.").tempfile_in(folder))
+        .map(drop)
+        .map_err(|error| unwritable(context, error))
+}
+
+fn unwritable(context: &Path, why: impl std::fmt::Display) -> Failure {
+    let message = format!(
+        "cannot write the context file {}: {why}; name another place with --context",
+        context.display()
+    );
+    Failure::new(Exit::Failure, message)
 }
 
 /// The token that clients of this control address know already, so that a restart finds them again; else a new one.
