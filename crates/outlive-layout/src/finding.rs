@@ -18,6 +18,8 @@ pub enum HeaderFault {
         sequence: u64,
         /// The generation that it names, not to be trusted.
         generation: u64,
+        /// The logical journal offset that it names, not to be trusted.
+        logical: u64,
     },
     /// A whole header that belongs to another lap of the ring.
     #[error("a set of another lap lies there (sequence {sequence}, logical offset {logical})")]

@@ -260,9 +260,7 @@ impl Reader {
         fault: HeaderFault,
         salvage: &mut Salvage,
     ) -> Result<(), ReadError<S::Error>> {
-        let named_later = matches!(fault, HeaderFault::Checksum { sequence, generation }
-            if sequence > place.sequence && generation >= place.generation);
-        let begun = named_later || matches!(fault, HeaderFault::Payload { .. });
+        let begun = names_this_place(&fault, place) || matches!(fault, HeaderFault::Payload { .. });
         let unusable = matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_));
         let whole = salvage.options.scan_whole || begun || unusable;
         let window = if whole { u64::MAX } else { NEAR_SCAN_BYTES };
@@ -456,4 +454,23 @@ impl Salvage {
 /// Whether the space in which the cursor stands may have been reused.
 fn behind(newest: Option<&Seal>, cursor: &Cursor) -> bool {
     newest.is_some_and(|seal| seal.journal_start > cursor.logical())
+}
+
+/// Whether a header that does not verify was meant for this place: two of the three numbers that it
+/// names agree, so damage to any one field does not hide it, and what an earlier lap left does not pass for it.
+fn names_this_place(fault: &HeaderFault, place: &Place) -> bool {
+    let HeaderFault::Checksum {
+        sequence,
+        generation,
+        logical,
+    } = *fault
+    else {
+        return false;
+    };
+    let agreeing = [
+        sequence > place.sequence,
+        generation >= place.generation,
+        logical == place.logical,
+    ];
+    agreeing.into_iter().filter(|agrees| *agrees).count() >= 2
 }

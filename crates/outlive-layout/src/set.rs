@@ -152,6 +152,7 @@ impl SetHeader {
             return Err(HeaderFault::Checksum {
                 sequence: raw.sequence.get(),
                 generation: raw.generation.get(),
+                logical: raw.logical.get(),
             });
         }
         fields(raw)
@@ -168,6 +169,7 @@ impl SetHeader {
             return Err(HeaderFault::Checksum {
                 sequence: raw.sequence.get(),
                 generation: raw.generation.get(),
+                logical: raw.logical.get(),
             });
         }
         fields(raw)
@@ -246,6 +248,7 @@ fn raw(bytes: &[u8], region: RegionId) -> Result<&RawSetHeader, HeaderFault> {
         return Err(HeaderFault::Checksum {
             sequence: raw.sequence.get(),
             generation: raw.generation.get(),
+            logical: raw.logical.get(),
         });
     }
     Ok(raw)

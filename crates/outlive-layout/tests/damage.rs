@@ -272,3 +272,27 @@ fn a_fallback_names_the_missing_sequences() {
         reading.findings
     );
 }
+
+/// Whichever bit of its header is damaged, a set that was on its way counts as torn, not as never begun.
+#[test]
+fn damage_to_any_bit_of_a_header_leaves_it_torn() {
+    for bit in 0..SET_HEADER_BYTES * 8 {
+        let mut primary = Primary::create(&geometry());
+        for length in [0, 0] {
+            primary.append(length).expect("room");
+        }
+        primary.commit();
+        primary.beat();
+        let plan = primary.append(655).expect("room");
+        primary.region.commit();
+        flip(&mut primary, plan.offset, bit);
+        let recovery = reader(&mut primary)
+            .recover(
+                &mut primary.region,
+                Start::Everything,
+                &RecoveryOptions::default(),
+            )
+            .expect("torn is not corrupt");
+        assert_eq!(recovery.torn_sets, 1, "bit {bit}: {:?}", recovery.findings);
+    }
+}
