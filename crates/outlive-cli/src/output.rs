@@ -81,6 +81,17 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
+/// So many of a thing, in English.
+pub(crate) fn count(number: impl Into<u64>, one: &str) -> String {
+    let number = number.into();
+    let ending = match number {
+        1 => "",
+        _ if one.ends_with("sh") => "es",
+        _ => "s",
+    };
+    format!("{number} {one}{ending}")
+}
+
 /// Milliseconds since 1970 as a UTC time.
 pub(crate) fn time(unix_ms: u64) -> String {
     let (days, ms_of_day) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
@@ -138,6 +149,17 @@ mod tests {
             (u64::MAX, "15.9 EiB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        for (number, one, text) in [
+            (0_u64, "set", "0 sets"),
+            (1, "flush", "1 flush"),
+            (2, "flush", "2 flushes"),
+        ] {
+            assert_eq!(count(number, one), text);
         }
     }
 

@@ -174,6 +174,49 @@ fn credentials_and_reachability() {
 }
 
 #[test]
+fn a_mark_is_no_payload() {
+    let world = World::new();
+    let _serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "1MiB"]);
+    world.ok_with_input(&["append", "orders"], b"first");
+    world.ok(&["clear", "orders", "--yes"]);
+    for (sequence, text) in [
+        ("1", "set 1 of region orders is a takeover mark, without payload"),
+        ("4", "set 4 of region orders is a clear mark, without payload"),
+        ("99", "holds no set 99"),
+    ] {
+        world.fails(&["load", "orders", "--sequence", sequence], 15, text);
+    }
+}
+
+#[test]
+fn one_is_no_plural_and_a_cause_is_said_once() {
+    let world = World::new();
+    let serve = world.serve();
+    world.ok(&["region", "create", "orders", "--size", "1MiB"]);
+    let shown = String::from_utf8(world.ok(&["region", "show", "orders"])).unwrap();
+    assert!(shown.contains("(1048576 bytes, 1 extent)"), "{shown}");
+    let media = format!("file:{}", world.medium().display());
+    let again = [
+        "serve",
+        "--media",
+        &media,
+        "--control",
+        "127.0.0.1:0",
+        "--data",
+        "127.0.0.1:0",
+    ];
+    let other = world.path("other.json");
+    let said = world.fails(
+        &[&again[..], &["--context", other.to_str().unwrap()]].concat(),
+        12,
+        "is in use by another process",
+    );
+    assert_eq!(said.matches("medium").count(), 1, "{said}");
+    serve.stop();
+}
+
+#[test]
 fn with_json_a_failure_is_an_object() {
     let world = World::new();
     let _serve = world.serve();

@@ -66,7 +66,9 @@ fn a_medium_in_use_and_what_is_none_are_refused() {
     let foreign = world.path("foreign");
     std::fs::write(&foreign, vec![7; 16 << 20]).unwrap();
     world.fails(&["fsck", foreign.to_str().unwrap()], 12, "not an Outlive medium");
-    world.fails(&["fsck", world.path("nothing").to_str().unwrap()], 12, "nothing");
+    let nothing = world.path("nothing");
+    let said = world.fails(&["fsck", nothing.to_str().unwrap()], 12, "there is no medium at");
+    assert!(said.contains("nothing") && !said.contains("size"), "{said}");
     world.fails(&["fsck", "memory:size=64MiB"], 2, "memory");
 }
 
@@ -173,4 +175,21 @@ fn both_superblock_copies_gone_is_said_and_not_repaired() {
     let (code, report) = check(&world, true);
     assert_eq!((code, problems(&report).len()), (13, 1), "{report}");
     assert_eq!(report["repairs"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_cut_medium_gets_no_summary_of_what_was_not_read() {
+    let world = closed_world();
+    let medium = world.medium();
+    let file = std::fs::OpenOptions::new().write(true).open(&medium).unwrap();
+    file.set_len(32 << 20).unwrap();
+    let outcome = world.run(&["fsck", medium.to_str().unwrap()]);
+    assert_eq!(outcome.code, 13, "{}", outcome.stderr);
+    let said = outcome.text();
+    assert!(said.contains("33554432"), "{said}");
+    assert!(
+        said.contains(": 1 problem; nothing else could be checked"),
+        "{said}"
+    );
+    assert!(!said.contains("incarnation"), "{said}");
 }

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use outlive_media::MediaError;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::fsck;
+use crate::fsck::{self, NotChecked};
 use crate::invocation::Invocation;
+use crate::output::count;
 
 /// Check a closed medium
 ///
@@ -26,19 +28,19 @@ pub(crate) struct Fsck {
 impl Fsck {
     pub(crate) fn run(&self, invocation: &Invocation) -> Result<(), Failure> {
         let path = self.path()?;
-        let report = fsck::check(&path, self.repair)
-            .map_err(|error| Failure::from_error(Exit::MediaFailed, &error))?;
+        let report = fsck::check(&path, self.repair).map_err(|NotChecked(error)| not_checked(&error))?;
         invocation.output.result(&report.json(), || report.text())?;
         match (report.problems(), report.mended()) {
             (0, _) => Ok(()),
             (problems, 0) => Err(Failure::new(
                 Exit::Found,
-                format!("{}: {problems} problem(s)", path.display()),
+                format!("{}: {}", path.display(), count(problems as u64, "problem")),
             )),
             (problems, mended) => {
                 let message = format!(
-                    "{}: {problems} problem(s) left, {mended} repaired",
-                    path.display()
+                    "{}: {} left, {mended} repaired",
+                    path.display(),
+                    count(problems as u64, "problem")
                 );
                 Err(Failure::new(Exit::Found, message))
             }
@@ -55,5 +57,16 @@ impl Fsck {
         // What `serve --media` takes is taken here, too.
         let path = path.rsplit_once(",size=").map_or(path, |(path, _)| path);
         Ok(Path::new(path).to_owned())
+    }
+}
+
+fn not_checked(error: &MediaError) -> Failure {
+    match error {
+        // Its own words tell how to make one, which is not what a check is for.
+        MediaError::Missing { path } => Failure::new(
+            Exit::MediaFailed,
+            format!("there is no medium at {}", path.display()),
+        ),
+        error => Failure::from_error(Exit::MediaFailed, error),
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use outlive::{LoadOptions, Set, Sets};
+use outlive::{Backup, LoadOptions, Set, SetKind, Sets};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -58,7 +58,13 @@ impl Load {
         let spinner = progress::spinner("loading");
         let sets = backup.load(&options);
         spinner.finish_and_clear();
-        let chosen = self.choose(sets?)?;
+        let sets = match sets {
+            Err(outlive::Error::NoSuchSet { region, sequence }) => {
+                return Err(no_such_set(&mut backup, region, sequence));
+            }
+            sets => sets?,
+        };
+        let chosen = self.choose(sets)?;
         match &self.into {
             Some(folder) => write_files(folder, &chosen),
             None => self.print(invocation, &chosen),
@@ -110,6 +116,25 @@ impl Load {
         }
         bar.finish_and_clear();
         Ok(())
+    }
+}
+
+/// Says it where the log names such a set, but as a mark, which has no payload.
+fn no_such_set(backup: &mut Backup, region: String, sequence: u64) -> Failure {
+    // The log explains; where it cannot be read the refusal stands as it is.
+    let log = backup.log().unwrap_or_default();
+    let mark = log
+        .iter()
+        .find(|set| set.sequence == sequence && matches!(set.kind, SetKind::Takeover | SetKind::Clear));
+    match mark {
+        None => outlive::Error::NoSuchSet { region, sequence }.into(),
+        Some(mark) => Failure::new(
+            Exit::NoSuchSet,
+            format!(
+                "set {sequence} of region {region} is a {} mark, without payload",
+                mark.kind
+            ),
+        ),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::confirm;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
-use crate::output::{size, table, time};
+use crate::output::{count, size, table, time};
 use crate::quantity::parse_size;
 use crate::views;
 
@@ -214,10 +214,10 @@ fn describe(region: &RegionView) -> String {
         format!("id          {}", region.id),
         format!("kind        {}", region.kind),
         format!(
-            "size        {} ({} bytes, {} extents)",
+            "size        {} ({} bytes, {})",
             size(region.size),
             region.size,
-            region.extents
+            count(region.extents, "extent")
         ),
     ];
     if region.kind == outlive::RegionKind::Checkpoint {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::invocation::Invocation;
-use crate::output::{size, table, time};
+use crate::output::{count, size, table, time};
 use crate::views;
 
 /// Show units, regions and pairs
@@ -47,14 +47,14 @@ fn unit(unit: &UnitView) -> String {
         format!("commits     up to {}", unit.strongest),
         format!("connections {}", unit.connections),
         format!(
-            "served      {} writes ({}), {} reads ({}), {} persists in {} flushes, {} refusals",
-            unit.writes,
+            "served      {} ({}), {} ({}), {} in {}, {}",
+            count(unit.writes, "write"),
             size(unit.bytes_written),
-            unit.reads,
+            count(unit.reads, "read"),
             size(unit.bytes_read),
-            unit.persists,
-            unit.flushes,
-            unit.refusals
+            count(unit.persists, "persist"),
+            count(unit.flushes, "flush"),
+            count(unit.refusals, "refusal")
         ),
     ];
     if !unit.poisoned.is_empty() {
@@ -77,16 +77,19 @@ fn pair(pair: &PairView) -> String {
             ]
         }),
     );
-    let lag = views::lag(pair).map_or_else(|| "no backup".to_owned(), |sets| format!("lag {sets} sets"));
+    let lag = views::lag(pair).map_or_else(
+        || "no backup".to_owned(),
+        |sets| format!("lag {}", count(sets, "set")),
+    );
     let mut text = format!("pair {} ({lag})\n{members}", pair.name);
     if let Some(takeover) = &pair.last_takeover {
         text.push_str(&format!(
-            "\nlast takeover {} by {}: generation {} after {}, {} sets unread, {} in all",
+            "\nlast takeover {} by {}: generation {} after {}, {} unread, {} in all",
             time(takeover.unix_ms),
             takeover.member,
             takeover.generation,
             takeover.fenced_generation,
-            takeover.unread_sets,
+            count(takeover.unread_sets, "set"),
             views::duration_text(takeover.total_us)
         ));
     }

@@ -20,7 +20,7 @@ pub(crate) use self::report::Report;
 /// Why a medium could not be checked at all.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub(crate) struct NotChecked(#[from] MediaError);
+pub(crate) struct NotChecked(#[from] pub(crate) MediaError);
 
 /// Checks the medium at `path`, and repairs what can be, if asked to.
 ///

@@ -5,7 +5,7 @@ use std::path::Path;
 use outlive_layout::Finding as LayoutFinding;
 use serde_json::{Value, json};
 
-use crate::output::size;
+use crate::output::{count, size};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,18 +163,24 @@ impl Report {
     pub(crate) fn text(&self) -> String {
         let mut lines: Vec<String> = self.findings.iter().map(Finding::text).collect();
         lines.extend(self.repairs.iter().map(|repair| format!("repaired: {repair}")));
-        lines.push(format!(
-            "{}: unit {}, incarnation {}, {} regions in {}, {} free, {} sets verified, {} problems",
-            self.medium,
+        lines.push(format!("{}: {}", self.medium, self.summary()));
+        lines.join("\n")
+    }
+
+    fn summary(&self) -> String {
+        let problems = count(self.problems() as u64, "problem");
+        if self.unit.is_empty() {
+            return format!("{problems}; nothing else could be checked");
+        }
+        format!(
+            "unit {}, incarnation {}, {} in {}, {} free, {} verified, {problems}",
             self.unit,
             self.incarnation,
-            self.regions,
+            count(self.regions as u64, "region"),
             size(self.regions_bytes),
             size(self.free_bytes),
-            self.sets,
-            self.problems()
-        ));
-        lines.join("\n")
+            count(self.sets as u64, "set"),
+        )
     }
 }
 

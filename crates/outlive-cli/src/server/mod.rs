@@ -11,7 +11,7 @@ use std::time::Duration;
 use outlive_manager::{BearerAuth, Manager, ManagerOptions};
 use outlive_media::MediaSpec;
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
-use outlive_unit::{AttachSecret, Unit, UnitOptions};
+use outlive_unit::{AttachSecret, Unit, UnitError, UnitOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -59,8 +59,7 @@ impl Server {
         let secret = AttachSecret::random().map_err(|error| Failure::from_error(Exit::Failure, &error))?;
         let mut unit_options = UnitOptions::new(secret.clone());
         unit_options.advertise = options.advertise_data.clone();
-        let unit = Unit::open(&options.media, unit_options)
-            .map_err(|error| Failure::from_error(Exit::MediaFailed, &error))?;
+        let unit = Unit::open(&options.media, unit_options).map_err(|error| medium_failure(&error))?;
         let data = unit
             .serve_data(options.data)
             .map_err(|error| Failure::from_error(Exit::Failure, &error))?;
@@ -132,10 +131,7 @@ impl Server {
             .runtime
             .block_on(async { tokio::time::timeout(DRAIN, self.served).await });
         drop(self.manager);
-        let closed = self
-            .unit
-            .close()
-            .map_err(|error| Failure::from_error(Exit::MediaFailed, &error));
+        let closed = self.unit.close().map_err(|error| medium_failure(&error));
         self.runtime.shutdown_timeout(DRAIN);
         closed
     }
@@ -147,6 +143,14 @@ pub(crate) fn new_token() -> Result<String, Failure> {
     getrandom::fill(&mut bytes)
         .map_err(|error| Failure::new(Exit::Failure, format!("no randomness for the token: {error}")))?;
     Ok(crate::output::hex(&bytes))
+}
+
+/// What is wrong with the medium says all; that the unit cannot use it, therefore, goes without saying.
+fn medium_failure(error: &UnitError) -> Failure {
+    match error {
+        UnitError::Media(medium) => Failure::from_error(Exit::MediaFailed, medium),
+        error => Failure::from_error(Exit::MediaFailed, error),
+    }
 }
 
 type Served = (

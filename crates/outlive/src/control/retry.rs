@@ -80,7 +80,7 @@ where
                     ambiguous,
                 };
             }
-            Ok(Err(status)) => classify(&status, region),
+            Ok(Err(status)) => classify(&status, address, region),
             Err(_) => Failure::Unreachable {
                 what: MANAGER,
                 reason: format!("no answer within {} ms", attempt_timeout.as_millis()),
@@ -115,7 +115,10 @@ where
 
 const MANAGER: &str = "the manager";
 
-fn classify(status: &Status, region: &str) -> Failure {
+/// What tonic says of an answer that is HTTP but no gRPC: nobody who speaks it leaves the status out.
+const NO_GRPC: &str = "grpc-status header missing";
+
+fn classify(status: &Status, address: &str, region: &str) -> Failure {
     if let Some(error) = status.control_error() {
         return match error.code {
             ErrorCode::UnitUnreachable => Failure::Unreachable {
@@ -132,6 +135,11 @@ fn classify(status: &Status, region: &str) -> Failure {
     }
     let reason = status.message().to_owned();
     match status.code() {
+        Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied if reason.contains(NO_GRPC) => {
+            Failure::Final(Error::Protocol {
+                reason: format!("what answers at {address} is no Outlive manager ({reason})"),
+            })
+        }
         Code::Unauthenticated | Code::PermissionDenied => Failure::Final(Error::NoAccess { reason }),
         Code::Unimplemented | Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => {
             Failure::Final(Error::Protocol {
@@ -142,5 +150,24 @@ fn classify(status: &Status, region: &str) -> Failure {
             what: MANAGER,
             reason,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_server_at_the_address_is_named_as_such() {
+        let said = "grpc-status header missing, mapped from HTTP status code 404";
+        for code in [Code::Unimplemented, Code::Unauthenticated] {
+            let Failure::Final(error) = classify(&Status::new(code, said), "127.0.0.1:80", "r") else {
+                panic!("trying again does not help");
+            };
+            let text = error.to_string();
+            assert!(text.contains("127.0.0.1:80 is no Outlive manager"), "{text}");
+        }
+        let denied = classify(&Status::new(Code::Unauthenticated, "wrong token"), "a:1", "r");
+        assert!(matches!(denied, Failure::Final(Error::NoAccess { .. })));
     }
 }
