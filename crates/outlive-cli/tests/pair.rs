@@ -174,3 +174,35 @@ fn outside_addresses_need_consent() {
         "--insecure",
     );
 }
+
+#[test]
+fn a_member_is_a_sentinel_at_an_address_of_its_own() {
+    use std::io::{Read, Write};
+    let world = World::with_media("128MiB");
+    let _serve = world.serve();
+    let arguments = [
+        "kv",
+        "--json",
+        "--pair",
+        "cache",
+        "--size",
+        "64MiB",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let member = Process::start(world.command([&arguments[..], &["--sentinel", "127.0.0.1:0"]].concat()));
+    let listening = member.json_line();
+    let says = |address: &Value| {
+        let mut client = std::net::TcpStream::connect(address.as_str().expect("an address")).unwrap();
+        client
+            .set_read_timeout(Some(std::time::Duration::from_secs(30)))
+            .unwrap();
+        client.write_all(b"*1\r\n$4\r\nROLE\r\n").unwrap();
+        let mut reply = [0; 18];
+        client.read_exact(&mut reply).unwrap();
+        String::from_utf8_lossy(&reply).into_owned()
+    };
+    await_role(&member, "primary");
+    assert!(says(&listening["sentinel"]).contains("sentinel"));
+    assert!(says(&listening["address"]).contains("master"));
+}

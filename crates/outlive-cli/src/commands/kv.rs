@@ -32,6 +32,9 @@ pub(crate) struct Kv {
     /// Where this member listens for clients; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     listen: SocketAddr,
+    /// Where this member also listens as a Redis Sentinel, for clients that want one apart from the data
+    #[arg(long, value_name = "ADDR")]
+    sentinel: Option<SocketAddr>,
     /// Where clients reach this member, if not at --listen
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
@@ -74,11 +77,7 @@ impl Kv {
             .map_err(|error| Failure::new(Exit::Failure, format!("cannot start threads: {error}")))?;
         runtime.block_on(async {
             let server = Server::start(session, options).await.map_err(failure)?;
-            let listening =
-                json!({"event": "listening", "pair": self.pair, "address": server.address().to_string()});
-            output.result(&listening, || {
-                format!("pair {}: listening on {}", self.pair, server.address())
-            })?;
+            self.tell_addresses(&server, output)?;
             let last = self.follow(&server, output).await?;
             match last.stopped {
                 Some(why) => Err(Failure::new(
@@ -90,6 +89,23 @@ impl Kv {
                     Ok(())
                 }
             }
+        })
+    }
+
+    fn tell_addresses(&self, server: &Server, output: Output) -> Result<(), Failure> {
+        let sentinel = server.sentinel_address().map(|address| address.to_string());
+        let listening = json!({
+            "event": "listening",
+            "pair": self.pair,
+            "address": server.address().to_string(),
+            "sentinel": sentinel,
+        });
+        output.result(&listening, || {
+            let sentinel = sentinel
+                .as_ref()
+                .map(|address| format!(", as a Sentinel on {address}"));
+            let sentinel = sentinel.unwrap_or_default();
+            format!("pair {}: listening on {}{sentinel}", self.pair, server.address())
         })
     }
 
@@ -150,6 +166,7 @@ impl Kv {
         pair.crash_loop.takeovers = self.crash_loop;
         pair.crash_loop.window = Duration::from_secs(60);
         let mut options = KvOptions::new(self.listen, pair);
+        options.sentinel = self.sentinel;
         options.max_clients = self.max_clients;
         options.insecure = self.insecure;
         options
