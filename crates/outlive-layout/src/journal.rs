@@ -1,11 +1,14 @@
 //! Walking the journal: large reads, sets checked one after the other, and the search beyond a bad one.
 
+use crate::reader::READ_CHUNK_BYTES;
 use crate::set::{SET_ALIGN, SET_HEADER_BYTES, SET_MAGIC};
 use crate::{Finding, Geometry, HeaderFault, ReadError, RegionId, SetHeader, SetKind, Source};
 
 const HEADER: u64 = SET_HEADER_BYTES as u64;
 /// Void sets named one by one in findings; a window of thousands in flight would drown the report.
 const MAX_NAMED_VOID: usize = 16;
+/// Each read takes so many times what the one before took: who is far behind is soon at the largest.
+const CHUNK_GROWTH: u64 = 16;
 
 /// Where a walk stands: behind the set of this generation and sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,7 @@ impl Place {
 pub(crate) struct Journal {
     region: RegionId,
     geometry: Geometry,
+    /// How much the next read takes at least.
     chunk: u64,
     logical: u64,
     buffer: Vec<u8>,
@@ -64,9 +68,19 @@ impl Journal {
         &self.geometry
     }
 
-    /// How much is read at once.
+    /// How much the next read takes; the ones after it take more and more, up to [`READ_CHUNK_BYTES`].
     pub(crate) fn set_chunk(&mut self, bytes: u64) {
         self.chunk = bytes;
+    }
+
+    /// The bytes at `place` where a set's header would lie, if they are buffered.
+    pub(crate) fn buffered_header(&self, place: &Place) -> Option<[u8; SET_HEADER_BYTES]> {
+        if !self.holds(place.logical, HEADER) {
+            return None;
+        }
+        self.buffer[index(place.logical - self.logical)..]
+            .first_chunk()
+            .copied()
     }
 
     /// Drops what is buffered, so that the next step sees the region anew.
@@ -221,6 +235,10 @@ impl Journal {
                     source: error,
                 });
             }
+            self.chunk = self
+                .chunk
+                .saturating_mul(CHUNK_GROWTH)
+                .min(READ_CHUNK_BYTES.max(self.chunk));
         }
         let from = index(logical - self.logical);
         Ok(&self.buffer[from..from + index(len)])

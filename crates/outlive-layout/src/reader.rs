@@ -13,14 +13,15 @@ use walk::{Origin, Stop};
 use crate::finding::{Finding, HeaderFault};
 use crate::head::Head;
 use crate::journal::{Journal, Place};
-use crate::set::SetKind;
+use crate::set::{SET_HEADER_BYTES, SetKind};
 use crate::{Geometry, ReadError, RegionId, Seal, Set, Source};
 
 /// The journal is read in pieces of this size: large enough that a network's round trip does not count,
 /// small enough that the end of a short journal is not paid for with megabytes of old laps.
 pub const READ_CHUNK_BYTES: u64 = 1 << 20;
-/// The piece that a reader asks for when it looks whether there is something new.
-pub const FOLLOW_CHUNK_BYTES: u64 = 64 << 10;
+/// The first piece that a reader asks for when it looks whether there is something new: mostly there is nothing,
+/// or a set or two. Where there is more, larger pieces follow.
+pub const FOLLOW_CHUNK_BYTES: u64 = 4 << 10;
 /// One call of [`Reader::follow`] returns after about this much, so that a backup far behind applies
 /// and frees what it read before it reads on.
 pub const FOLLOW_BATCH_BYTES: u64 = 64 << 20;
@@ -34,6 +35,15 @@ pub struct Reader {
     region: RegionId,
     data_len: u64,
     journal: Journal,
+    quiet: Option<Quiet>,
+}
+
+/// What lay behind a place where a follower found nothing new.
+#[derive(Debug)]
+struct Quiet {
+    place: Place,
+    geometry: u64,
+    header: [u8; SET_HEADER_BYTES],
 }
 
 /// Where a reader stands: it has seen everything up to here. A plain value, to be kept and given back.
@@ -129,6 +139,7 @@ impl Reader {
             region,
             data_len,
             journal,
+            quiet: None,
         })
     }
 
@@ -212,6 +223,7 @@ impl Reader {
         source: &mut S,
         cursor: &mut Cursor,
     ) -> Result<Fresh, ReadError<S::Error>> {
+        self.quiet = None;
         self.journal.forget();
         self.journal.set_chunk(FOLLOW_CHUNK_BYTES);
         let mut sets = Vec::new();
@@ -247,6 +259,9 @@ impl Reader {
         match stop {
             Stop::End | Stop::Full => {
                 cursor.place = place;
+                if !more {
+                    self.quiet = self.quiet_at(source, place)?;
+                }
                 Ok(Fresh::Sets { sets, more })
             }
             Stop::Overrun(seal) => Ok(Fresh::Overrun {
@@ -259,6 +274,40 @@ impl Reader {
                 generation,
             }),
         }
+    }
+
+    /// Whether the journal behind `cursor` still looks as it did when the last [`follow`](Self::follow) found nothing
+    /// there: one read of one header. `false` says to follow, not that there is something.
+    ///
+    /// `true` is what the journal shows at that place, and no more: a new set there is noticed, while a snapshot,
+    /// a growth of the region, damage, and an overrun or another history that left these very bytes are not. So a
+    /// follower that asks this between follows must still follow at a pace of its own.
+    ///
+    /// # Errors
+    /// The source's.
+    pub fn is_quiet<S: Source>(
+        &mut self,
+        source: &mut S,
+        cursor: &Cursor,
+    ) -> Result<bool, ReadError<S::Error>> {
+        let geometry = self.journal.geometry();
+        let known = self
+            .quiet
+            .as_ref()
+            .filter(|quiet| quiet.place == cursor.place && quiet.geometry == geometry.sequence);
+        let Some(known) = known else {
+            return Ok(false);
+        };
+        let offset = geometry.journal_offset(cursor.place.logical);
+        let mut header = [0; SET_HEADER_BYTES];
+        source
+            .read_at(offset, &mut header)
+            .map_err(|error| ReadError::Source {
+                offset,
+                len: SET_HEADER_BYTES as u64,
+                source: error,
+            })?;
+        Ok(header == known.header)
     }
 
     /// Every set that is kept, oldest first, described without payload: the snapshots in their slots and
@@ -329,6 +378,28 @@ impl Reader {
         Err(ReadError::Busy {
             attempts: MAX_ATTEMPTS,
         })
+    }
+
+    /// What a walk that ended at `place` found there, where it can only be followed by a set that changes it: a whole
+    /// header whose payload is still in flight stays as it is when the set gets whole.
+    fn quiet_at<S: Source>(
+        &mut self,
+        source: &mut S,
+        place: Place,
+    ) -> Result<Option<Quiet>, ReadError<S::Error>> {
+        let Some(header) = self.journal.buffered_header(&place) else {
+            return Ok(None);
+        };
+        // What is buffered is looked at once more: the walk's last step was made on it, so nothing is read.
+        let may_get_whole = match self.journal.step(source, &place)? {
+            Ok(_) | Err(HeaderFault::Payload { .. }) => true,
+            Err(_) => false,
+        };
+        Ok((!may_get_whole).then(|| Quiet {
+            place,
+            geometry: self.geometry().sequence,
+            header,
+        }))
     }
 
     pub(crate) fn journal(&mut self) -> &mut Journal {
