@@ -155,6 +155,23 @@ impl Backup {
         Ok(fresh)
     }
 
+    /// Whether nothing seems to have come after the cursor since [`read_new`](Self::read_new) last found nothing there:
+    /// one read of one set's header, where `read_new` also reads the region's head. For who asks often.
+    ///
+    /// `false` says to call `read_new`. `true` speaks of the journal at the cursor only: a snapshot, a region that has
+    /// grown, damage, and sets that were overwritten or lost may go unseen, so call `read_new` now and then all the same.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub fn is_quiet(&mut self) -> Result<bool> {
+        match &self.cursor {
+            Some(cursor) if self.ready.is_empty() => {
+                self.connection.with(|reader, link| reader.is_quiet(link, cursor))
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Loads without touching the cursor: an earlier set, only what is after a sequence, or what was cleared.
     ///
     /// # Errors

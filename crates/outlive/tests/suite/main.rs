@@ -9,6 +9,7 @@ mod a_lost_unit_comes_back;
 mod a_manager_can_be_away;
 mod a_stopped_primary_is_fenced;
 mod access_is_stored_with_the_region;
+mod an_idle_backup_is_cheap;
 mod appended_sets_follow;
 mod clear_hides_the_sets;
 mod commits_are_futures;
