@@ -22,7 +22,9 @@ pub struct PairConfig {
     pub heartbeat: Duration,
     /// Silence after which the backup takes over. Counts only while its own reads succeed.
     pub suspect_after: Duration,
-    /// How often a backup reads what is new.
+    /// How often a backup reads what is new. While nothing is, it looks less often, up to once a heartbeat (or 50 ms,
+    /// where that is shorter), and as often as this again after the first new set. What it has not read when the
+    /// primary fails, the takeover reads.
     pub follow_every: Duration,
     /// How long a backup waits for the primary to come back after the unit itself was restarted.
     pub restart_grace: Duration,

@@ -17,6 +17,7 @@ use crate::machine::{Call, Cause, Clock, Event, Journal, Limits, Node};
 use crate::output::CallId;
 use crate::{CallError, PairConfig, Role, RoleView, Service, Takeover};
 
+use super::pace::Pace;
 use super::region::{fed, is_fatal, journal};
 use super::release::Releaser;
 use super::report::Reporter;
@@ -38,6 +39,7 @@ pub(super) struct Core<S> {
     pub(super) link: Link,
     /// Raised whenever a link is dropped, so that what it still tells is not mistaken for its successor's.
     pub(super) epoch: u64,
+    pub(super) pace: Pace,
     started: Instant,
     pub(super) tick_at: Option<Instant>,
     /// A takeover that is not finished yet: what the library certified, and when it began.
@@ -64,6 +66,7 @@ impl<S: Service> Core<S> {
     ) -> std::io::Result<Self> {
         Ok(Self {
             node: Node::new(service, Limits::from(&config)),
+            pace: Pace::new(&config),
             shared,
             session,
             config,
@@ -139,7 +142,7 @@ impl<S: Service> Core<S> {
         let Link::Backup(backup) = &mut self.link else {
             return;
         };
-        match backup.await_failure(self.config.follow_every) {
+        match backup.await_failure(self.pace.interval()) {
             Ok(Some(suspicion)) => {
                 self.feed(Event::Suspected(cause(&suspicion)));
                 if matches!(self.link, Link::Backup(_)) {
@@ -151,10 +154,29 @@ impl<S: Service> Core<S> {
             Ok(None) => {}
             Err(error) => self.follow_failed(&error),
         }
-        self.read_new();
+        self.look();
+    }
+
+    /// Reads what is new, and only then more than a few bytes; everything now and then.
+    fn look(&mut self) {
+        let Link::Backup(backup) = &mut self.link else {
+            return;
+        };
+        if self.pace.is_whole_due(Instant::now()) {
+            return self.read_new();
+        }
+        match backup.is_quiet() {
+            Ok(true) => {
+                self.pace.nothing_new();
+                self.feed(Event::Fresh(Vec::new()));
+            }
+            Ok(false) => self.read_new(),
+            Err(error) => self.follow_failed(&error),
+        }
     }
 
     fn read_new(&mut self) {
+        let mut was_new = false;
         loop {
             let Link::Backup(backup) = &mut self.link else {
                 return;
@@ -168,6 +190,7 @@ impl<S: Service> Core<S> {
                             "sets were overwritten before they were read; went on from a snapshot"
                         );
                     }
+                    was_new |= !fresh.sets.is_empty();
                     let sequence = backup.sequence();
                     self.shared
                         .counters
@@ -176,7 +199,7 @@ impl<S: Service> Core<S> {
                     self.shared.counters.sequence.store(sequence, Ordering::Relaxed);
                     self.feed(Event::Fresh(fresh.sets.into_iter().filter_map(fed).collect()));
                     if !fresh.more {
-                        return;
+                        return self.pace.looked_whole(Instant::now(), was_new);
                     }
                 }
                 Err(error) => return self.follow_failed(&error),

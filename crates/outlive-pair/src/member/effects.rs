@@ -13,6 +13,7 @@ use crate::output::Answer;
 use crate::{CallError, Service};
 
 use super::core::{Core, Link};
+use super::pace::Pace;
 use super::region::{self, fed, journal};
 use super::release::Releaser;
 use super::shared::Input;
@@ -75,6 +76,7 @@ impl<S: Service> Core<S> {
             Ok(backup) => {
                 self.abandon();
                 self.link = Link::Backup(Box::new(backup));
+                self.pace = Pace::new(&self.config);
                 Event::Following
             }
             Err(Event::Owned) => Event::OpenFailed {

@@ -7,6 +7,7 @@
 
 mod core;
 mod effects;
+mod pace;
 mod region;
 mod release;
 mod report;
