@@ -20,7 +20,7 @@ const KEYS_AT_ONCE: usize = 256;
 const ELEMENTS_AT_ONCE: usize = 4096;
 
 /// All that clients share.
-pub(crate) struct Workplace {
+pub(crate) struct Crew {
     pub(crate) gate: Gate,
     addresses: Vec<String>,
     /// One for each client.
@@ -38,7 +38,7 @@ struct Pulse {
     longest: Duration,
 }
 
-impl Workplace {
+impl Crew {
     pub(crate) fn new(addresses: Vec<String>, clients: u64, seed: u64) -> Arc<Self> {
         Arc::new(Self {
             gate: Gate::new(),
@@ -60,14 +60,14 @@ impl Workplace {
     pub(crate) fn start(self: &Arc<Self>) -> Vec<std::thread::JoinHandle<()>> {
         (0..self.ledgers.len())
             .map(|client| {
-                let workplace = self.clone();
+                let crew = self.clone();
                 std::thread::spawn(move || {
-                    if let Err(error) = workplace.work(client) {
+                    if let Err(error) = crew.work(client) {
                         let message = format!(
                             "client {client}: {}",
                             Failure::from_error(Exit::Failure, &error).message
                         );
-                        lock(&workplace.trouble).get_or_insert(message);
+                        lock(&crew.trouble).get_or_insert(message);
                     }
                 })
             })

@@ -8,13 +8,14 @@ use outlive::Context;
 use outlive_media::MediaSpec;
 use tempfile::TempDir;
 
-use super::client::Workplace;
+use super::client::Crew;
 use super::member::{Member, MemberOptions};
 use super::random::Random;
 use super::report::{Report, Takeover};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::output::count;
 use crate::progress;
 use crate::server::{Server, ServerOptions, new_token};
 use crate::views::{duration_text, micros};
@@ -109,7 +110,7 @@ struct Play<'a> {
     interrupt: &'a Interrupt,
     primary: Member,
     backup: Member,
-    workplace: std::sync::Arc<Workplace>,
+    crew: std::sync::Arc<Crew>,
     clients: Vec<std::thread::JoinHandle<()>>,
     random: Random,
     started: u32,
@@ -140,8 +141,8 @@ impl<'a> Play<'a> {
             backup.address()
         ));
         let addresses = [&primary, &backup].map(|member| member.address().to_owned());
-        let workplace = Workplace::new(addresses.to_vec(), options.clients, options.seed);
-        let clients = workplace.start();
+        let crew = Crew::new(addresses.to_vec(), options.clients, options.seed);
+        let clients = crew.start();
         teller.say(&format!("{} clients write", options.clients));
         let random = Random::new(options.seed);
         Ok(Self {
@@ -151,7 +152,7 @@ impl<'a> Play<'a> {
             interrupt,
             primary,
             backup,
-            workplace,
+            crew,
             clients,
             random,
             started: 2,
@@ -162,16 +163,16 @@ impl<'a> Play<'a> {
 
     fn finish(mut self) -> Result<Report, Failure> {
         let played = self.all_acts();
-        self.workplace.gate.end();
+        self.crew.gate.end();
         played?;
         for client in self.clients.drain(..) {
             // A client that failed has said why; one that panicked has printed it.
             let _ = client.join();
         }
-        self.workplace.check()?;
+        self.crew.check()?;
         Ok(Report {
-            acknowledged: self.workplace.acknowledged(),
-            tally: self.workplace.tally(),
+            acknowledged: self.crew.acknowledged(),
+            tally: self.crew.tally(),
             takeovers: self.takeovers,
             took: self.begun.elapsed(),
             clients: self.options.clients,
@@ -196,7 +197,7 @@ impl<'a> Play<'a> {
     /// Kills the primary in the middle of its work; then the backup is primary, a new backup is there, and
     /// everything is checked.
     fn kill(&mut self, number: u32) -> Result<(), Failure> {
-        self.workplace.begin_measuring();
+        self.crew.begin_measuring();
         let (process, address) = (self.primary.process_id(), self.primary.address().to_owned());
         let killed = Instant::now();
         self.primary.kill();
@@ -204,11 +205,11 @@ impl<'a> Play<'a> {
         let figures = figures
             .unwrap_or_default()
             .detected_after_kill(served.saturating_duration_since(killed));
-        let (acknowledged, pid) = (self.workplace.acknowledged(), self.backup.process_id());
+        let (acknowledged, pid) = (self.crew.acknowledged(), self.backup.process_id());
         self.teller.say(&format!(
-            "kill {number} of {}: process {process} after {acknowledged} writes; process {pid} took over, {} sets unread, detect {}, fence {}, read {}, resume {}",
+            "kill {number} of {}: process {process} after {acknowledged} writes; process {pid} took over, {} unread, detect {}, fence {}, read {}, resume {}",
             self.options.kills,
-            figures.unread_sets,
+            count(figures.unread_sets, "set"),
             duration_text(figures.detect_us),
             duration_text(figures.fence_us),
             duration_text(figures.read_us),
@@ -220,7 +221,7 @@ impl<'a> Play<'a> {
         self.primary = std::mem::replace(&mut self.backup, next);
         self.backup.await_backup(self.interrupt)?;
         let silence = self.check_everything()?;
-        self.workplace.gate.open();
+        self.crew.gate.open();
         self.takeovers.push(Takeover { figures, silence });
         Ok(())
     }
@@ -229,12 +230,12 @@ impl<'a> Play<'a> {
     /// reply before.
     fn check_everything(&mut self) -> Result<Duration, Failure> {
         self.await_clients()?;
-        let silence = self.workplace.longest_silence();
-        self.workplace.audit(self.primary.address())?;
-        let tally = self.workplace.tally();
+        let silence = self.crew.longest_silence();
+        self.crew.audit(self.primary.address())?;
+        let tally = self.crew.tally();
         self.teller.say(&format!(
             "checked {} acknowledged writes: {} lost, {} duplicated (no replies for at most {})",
-            self.workplace.acknowledged(),
+            self.crew.acknowledged(),
             tally.lost,
             tally.duplicated,
             duration_text(micros(silence)),
@@ -245,15 +246,15 @@ impl<'a> Play<'a> {
     /// Waits until each client has the reply that it waits for, and none sends the next request.
     fn await_clients(&self) -> Result<(), Failure> {
         let deadline = Instant::now() + ALL_ANSWERED;
-        while !self.workplace.gate.close(NOTICE_INTERRUPT) {
+        while !self.crew.gate.close(NOTICE_INTERRUPT) {
             self.interrupt.check()?;
-            self.workplace.check()?;
+            self.crew.check()?;
             if Instant::now() > deadline {
                 let message = format!("clients got no reply within {} s", ALL_ANSWERED.as_secs());
                 return Err(Failure::new(Exit::Failure, message));
             }
         }
-        self.workplace.check()
+        self.crew.check()
     }
 
     /// Lets the load run.
@@ -261,9 +262,9 @@ impl<'a> Play<'a> {
         let until = Instant::now() + time;
         loop {
             self.interrupt.check()?;
-            self.workplace.check()?;
+            self.crew.check()?;
             self.teller
-                .progress(&format!("{} writes acknowledged", self.workplace.acknowledged()));
+                .progress(&format!("{} writes acknowledged", self.crew.acknowledged()));
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());

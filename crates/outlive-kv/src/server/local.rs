@@ -206,7 +206,7 @@ const CONFIGURATION: &[(&str, &str)] = &[
     ("databases", "1"),
     ("maxmemory", "0"),
     ("maxmemory-policy", "noeviction"),
-    ("proto-max-bulk-len", "16777216"),
+    ("proto-max-bulk-len", "1048576"),
     ("save", ""),
     ("timeout", "0"),
 ];
