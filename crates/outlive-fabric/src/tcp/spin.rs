@@ -8,6 +8,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// So many quick waits in a row make the next one worth spinning. One is not enough: a reader that asks for
+/// two things now and then, one after the other, is quick once and then silent.
+const QUICK_WAITS: u8 = 2;
+
 /// How many threads of one process may spin at a time: all cores but one.
 pub(super) struct SpinBudget {
     spinning: AtomicUsize,
@@ -41,7 +45,7 @@ impl SpinBudget {
 pub(super) struct Spinner {
     spin: Duration,
     budget: &'static SpinBudget,
-    worthwhile: bool,
+    quick_in_a_row: u8,
 }
 
 impl Spinner {
@@ -49,13 +53,13 @@ impl Spinner {
         Self {
             spin,
             budget,
-            worthwhile: true,
+            quick_in_a_row: QUICK_WAITS,
         }
     }
 
     /// A turn at spinning, where it is worthwhile and the budget allows it.
     pub(super) fn turn(&self, begun: Instant) -> Option<Turn> {
-        if !self.worthwhile || self.spin.is_zero() || !self.budget.enter() {
+        if self.quick_in_a_row < QUICK_WAITS || self.spin.is_zero() || !self.budget.enter() {
             return None;
         }
         Some(Turn {
@@ -67,7 +71,11 @@ impl Spinner {
     /// Tells how long the last wait took. Twice the spin still counts as quick, because a blocked
     /// wait pays for its wake-up.
     pub(super) fn observe(&mut self, waited: Duration) {
-        self.worthwhile = waited < self.spin * 2;
+        self.quick_in_a_row = if waited < self.spin * 2 {
+            (self.quick_in_a_row + 1).min(QUICK_WAITS)
+        } else {
+            0
+        };
     }
 }
 
@@ -110,11 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_answer_ends_spinning_until_a_quick_one() {
+    fn a_slow_answer_ends_spinning_until_two_quick_ones() {
         static ALONE: SpinBudget = SpinBudget::new();
         let mut spinner = Spinner::new(Duration::from_micros(100), &ALONE);
         spinner.observe(Duration::from_millis(5));
         assert!(spinner.turn(Instant::now()).is_none());
+        spinner.observe(Duration::from_micros(150));
+        assert!(spinner.turn(Instant::now()).is_none(), "two reads now and then");
         spinner.observe(Duration::from_micros(150));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         assert_eq!(spinner.turn(Instant::now()).is_some(), cores > 1);
