@@ -28,9 +28,9 @@ pub(crate) const BANNED: &[(&str, &str)] = &[
     ("atty", "unmaintained; std has IsTerminal"),
 ];
 
-/// Packages that may compile or link foreign code when they are built. Empty: a Rust toolchain and
-/// a linker are all that a newcomer needs.
-pub(crate) const FOREIGN_CODE: &[&str] = &[];
+/// Packages that may compile or link foreign code when they are built. `ring` compiles portable C with the
+/// same `cc` that links Rust programs; nothing else may, so that a Rust toolchain and a linker suffice.
+pub(crate) const FOREIGN_CODE: &[&str] = &["ring"];
 
 /// Build dependencies that betray foreign code.
 pub(crate) const FOREIGN_CODE_TOOLS: &[&str] =

@@ -443,8 +443,7 @@ fn opened(attachment: &Attachment, ticket: TicketId) -> Opened {
         ticket_id: ticket.0.to_vec(),
         incarnation: attachment.incarnation,
         strongest: attachment.strongest.into(),
-        fenced_generation: 0,
-        fence_us: 0,
+        ..Opened::default()
     }
 }
 

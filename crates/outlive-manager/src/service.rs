@@ -8,12 +8,13 @@ use std::time::Duration;
 use outlive_proto::ControlError;
 use outlive_proto::v1::manager_server::Manager;
 use outlive_proto::v1::{
-    AddressContextRequest, AddressContextResponse, CloseRegionRequest, CloseRegionResponse,
-    CreateRegionRequest, DeleteRegionRequest, DeleteRegionResponse, DescribeRegionRequest, ErrorCode,
-    ListRegionsRequest, ListRegionsResponse, OpenCatalogRequest, OpenRegionRequest, Opened,
-    ReconnectRegionRequest, Region, RegionEvent, ReportMemberRequest, ReportMemberResponse,
-    ResizeRegionRequest, StatusRequest, StatusResponse, SwitchoverRequest, SwitchoverResponse,
-    TakeoverRegionRequest, WatchRegionRequest,
+    self, AddressContextRequest, AddressContextResponse, AdmitIdentityRequest, ChangeAccessRequest,
+    CloseRegionRequest, CloseRegionResponse, CreateRegionRequest, DeleteRegionRequest, DeleteRegionResponse,
+    DescribeRegionRequest, ErrorCode, IssueIdentityRequest, IssueIdentityResponse, ListIdentitiesRequest,
+    ListIdentitiesResponse, ListRegionsRequest, ListRegionsResponse, OpenCatalogRequest, OpenRegionRequest,
+    Opened, ReconnectRegionRequest, Region, RegionEvent, ReportMemberRequest, ReportMemberResponse,
+    ResizeRegionRequest, RevokeIdentityRequest, RevokeIdentityResponse, StatusRequest, StatusResponse,
+    SwitchoverRequest, SwitchoverResponse, TakeoverRegionRequest, WatchRegionRequest, WhoAmIRequest,
 };
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, async_trait};
@@ -182,6 +183,42 @@ impl Manager for Service {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         self.run(request, |shared, _, _| async move { shared.status().await })
             .await
+    }
+
+    async fn who_am_i(&self, _: Request<WhoAmIRequest>) -> Result<Response<v1::Identity>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn change_access(&self, _: Request<ChangeAccessRequest>) -> Result<Response<Region>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_identities(
+        &self,
+        _: Request<ListIdentitiesRequest>,
+    ) -> Result<Response<ListIdentitiesResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn issue_identity(
+        &self,
+        _: Request<IssueIdentityRequest>,
+    ) -> Result<Response<IssueIdentityResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn admit_identity(
+        &self,
+        _: Request<AdmitIdentityRequest>,
+    ) -> Result<Response<v1::Identity>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn revoke_identity(
+        &self,
+        _: Request<RevokeIdentityRequest>,
+    ) -> Result<Response<RevokeIdentityResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     // The two calls below may wait long and change nothing but the table of pairs, which bounds them: they

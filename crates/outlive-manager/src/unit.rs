@@ -148,6 +148,7 @@ impl UnitLink {
             writable,
             generation,
             valid_ms: u64::try_from(limits::TICKET_VALID.as_millis()).unwrap_or(u64::MAX),
+            ..AdmitRequest::default()
         };
         within(limits::UNIT_CALL, self.client.clone().admit(request))
             .await

@@ -82,6 +82,7 @@ async fn fill_catalog(unit: &Unit, regions: u64) {
         writable: true,
         generation,
         valid_ms: 5_000,
+        ..AdmitRequest::default()
     };
     admin.admit(admit).await.unwrap();
     let region = RegionId(attached.catalog_region.as_slice().try_into().unwrap());

@@ -142,6 +142,7 @@ async fn a_checkpoint_region_is_laid_out_when_it_is_visible() {
         size: 2 * MIB + 1,
         slots: 3,
         max_snapshot: 256 << 10,
+        ..CreateRegionRequest::default()
     };
     let region = support::create(&world.client, request.clone()).await.unwrap();
     assert_eq!(

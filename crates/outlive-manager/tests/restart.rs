@@ -319,6 +319,7 @@ async fn connections_that_the_catalog_does_not_allow_are_stopped_before_anything
         writable: true,
         generation: 1,
         valid_ms: 5_000,
+        ..AdmitRequest::default()
     };
     admin.admit(admit).await.unwrap();
     let mut rogue = Data::connect(&outlive_proto::v1::Opened {

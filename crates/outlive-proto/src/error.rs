@@ -17,6 +17,8 @@ pub struct ControlError {
     pub generation: u64,
     /// The owner's advertised address, where that matters; else empty.
     pub owner: String,
+    /// The right that was missing (`NO_ACCESS`), where saying so tells nothing about others; else empty.
+    pub missing_right: String,
 }
 
 impl ControlError {
@@ -27,7 +29,15 @@ impl ControlError {
             message: message.into(),
             generation: 0,
             owner: String::new(),
+            missing_right: String::new(),
         }
+    }
+
+    /// Names the right that was missing.
+    #[must_use]
+    pub fn missing(mut self, right: impl Into<String>) -> Self {
+        self.missing_right = right.into();
+        self
     }
 
     /// Names the region's current generation.
@@ -65,6 +75,7 @@ impl From<ControlError> for Status {
             code: error.code.into(),
             generation: error.generation,
             owner: error.owner,
+            missing_right: error.missing_right,
         };
         Status::with_details(code, error.message, detail.encode_to_vec().into())
     }
@@ -85,6 +96,7 @@ impl FromStatus for Status {
             message: self.message().to_owned(),
             generation: detail.generation,
             owner: detail.owner,
+            missing_right: detail.missing_right,
         })
     }
 }

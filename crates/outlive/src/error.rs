@@ -237,6 +237,7 @@ impl Error {
             message: reason,
             generation,
             owner,
+            missing_right: _,
         } = error;
         match code {
             ErrorCode::NoSuchRegion => Self::NoSuchRegion { region },

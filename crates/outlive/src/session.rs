@@ -77,6 +77,7 @@ impl Session {
             size: spec.size,
             slots: spec.slots,
             max_snapshot: spec.max_snapshot,
+            ..v1::CreateRegionRequest::default()
         };
         let answer = self.call(name, move |mut client| {
             let request = request.clone();

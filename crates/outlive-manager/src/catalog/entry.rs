@@ -98,6 +98,7 @@ impl RegionRecord {
             extents: u32::try_from(self.entry.extents.len()).unwrap_or(u32::MAX),
             readers: 0,
             created_unix_ms: self.entry.created_ms,
+            ..v1::Region::default()
         }
     }
 }

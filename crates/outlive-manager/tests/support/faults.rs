@@ -166,6 +166,12 @@ impl UnitAdmin for Fused {
         let _held = self.fuse.fencing.lock().await;
         forward!(self, request, fence)
     }
+    async fn revoke(
+        &self,
+        request: Request<outlive_proto::v1::RevokeRequest>,
+    ) -> Result<Response<StopResponse>, Status> {
+        forward!(self, request, revoke)
+    }
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<Done>, Status> {
         forward!(self, request, describe)
     }

@@ -155,6 +155,13 @@ impl UnitAdmin for AdminService {
         .await
     }
 
+    async fn revoke(
+        &self,
+        _: Request<outlive_proto::v1::RevokeRequest>,
+    ) -> Result<Response<StopResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<Done>, Status> {
         let DescribeRequest {
             manager_generation,
@@ -247,6 +254,7 @@ impl Core {
             data_address: self.data_address(),
             strongest: convert::level(self.volume.medium().persistence()).into(),
             connections: self.live(None),
+            ..AttachResponse::default()
         })
     }
 

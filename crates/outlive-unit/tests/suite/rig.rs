@@ -165,6 +165,7 @@ impl Rig {
             writable,
             generation,
             valid_ms,
+            ..AdmitRequest::default()
         };
         self.call(async |mut admin| admin.admit(request).await)
             .map(|_| ticket)
