@@ -34,6 +34,9 @@ pub enum Refusal {
     /// The region was withdrawn from the unit: deleted, or its manager took it away.
     #[error("the region was withdrawn from the unit")]
     Withdrawn,
+    /// Whoever connected may not do so any more. Its manager says what is missing.
+    #[error("the right to use the region in this way was revoked")]
+    Revoked,
     /// The ticket is unknown, used up, or expired. Deliberately one reason for all three.
     #[error("the ticket is not valid (unknown, already used, or expired)")]
     Ticket,

@@ -1,18 +1,47 @@
-//! Fences and withdrawals: connections are stopped, and nothing is granted before each has confirmed.
+//! Fences, withdrawals and revocations: connections are stopped, and nothing is granted before each has confirmed.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use outlive_fabric::{Connection, ConnectionId, Refusal, RegionId};
+use outlive_fabric::{Connection, Refusal, RegionId};
 use outlive_proto::ControlError;
 use outlive_proto::v1::ErrorCode;
 
 use crate::core::Core;
-use crate::programming::no_such_region;
-use crate::registry::Registry;
+use crate::programming::{invalid, no_such_region};
+use crate::registry::{Live, Registry};
 
-/// Connections that were told to stop.
-type Stopping = Vec<(ConnectionId, Arc<dyn Connection>)>;
+/// A connection that was told to stop.
+struct Stopping {
+    region: RegionId,
+    connection: Arc<dyn Connection>,
+}
+
+/// Whose connections a revocation stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Revocation {
+    pub(crate) identity: String,
+    /// `None`: every region.
+    pub(crate) region: Option<RegionId>,
+    pub(crate) kept: Kept,
+}
+
+/// What is left to an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Nothing.
+    Nothing,
+    /// Reading.
+    Reading,
+}
+
+impl Revocation {
+    fn reaches(&self, identity: &str, region: RegionId, writable: bool) -> bool {
+        self.identity == identity
+            && self.region.is_none_or(|id| id == region)
+            && (writable || self.kept == Kept::Nothing)
+    }
+}
 
 /// Which of a region's writers a fence stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +58,7 @@ impl Core {
     pub(crate) fn fence(&self, id: RegionId, min_generation: u64, reach: Reach) -> Result<u32, ControlError> {
         let begun = Instant::now();
         let stopping = self.begin_fence(&mut self.registry(), id, min_generation, reach)?;
-        let stopped = self.await_stopped(id, stopping)?;
+        let stopped = self.await_stopped(stopping)?;
         tracing::info!(region = %id, min_generation, stopped, took = ?begun.elapsed(), "region fenced");
         Ok(stopped)
     }
@@ -49,9 +78,9 @@ impl Core {
             };
             region.withdrawn = true;
             registry.tickets.void(|ticket| ticket.region == id);
-            stop(&registry, id, &Refusal::Withdrawn, |_, _| true)
+            stop(registry.of_region(id), &Refusal::Withdrawn, |_| true)
         };
-        let stopped = self.await_stopped(id, stopping)?;
+        let stopped = self.await_stopped(stopping)?;
         let mut registry = self.registry();
         // Programmed anew meanwhile, it is another's.
         if registry.regions.get(&id).is_some_and(|region| region.withdrawn)
@@ -61,6 +90,31 @@ impl Core {
         }
         drop(registry);
         tracing::info!(region = %id, stopped, "region withdrawn");
+        Ok(stopped)
+    }
+
+    /// Voids the tickets that the revocation names and stops the connections; returns how many once none of their bytes
+    /// can land any more. A region that is not programmed has none. The manager's own way to the catalog is never cut:
+    /// it is in charge, whatever its name. Blocks, bounded by the stop time-out.
+    pub(crate) fn revoke(&self, revocation: &Revocation) -> Result<u32, ControlError> {
+        if revocation.identity.is_empty() {
+            return Err(invalid("a revocation names an identity"));
+        }
+        let catalog = self.catalog_id();
+        let reaches = |identity: &str, region: RegionId, writable: bool| {
+            revocation.reaches(identity, region, writable) && !(writable && region == catalog)
+        };
+        let stopping = {
+            let mut registry = self.registry();
+            registry
+                .tickets
+                .void(|ticket| reaches(&ticket.identity, ticket.region, ticket.writable));
+            stop(registry.connections.values(), &Refusal::Revoked, |live| {
+                reaches(&live.identity, live.region, live.writable)
+            })
+        };
+        let stopped = self.await_stopped(stopping)?;
+        tracing::info!(identity = revocation.identity, region = ?revocation.region, stopped, "rights revoked");
         Ok(stopped)
     }
 
@@ -80,7 +134,7 @@ impl Core {
         id: RegionId,
         min_generation: u64,
         reach: Reach,
-    ) -> Result<Stopping, ControlError> {
+    ) -> Result<Vec<Stopping>, ControlError> {
         let region = registry.regions.get_mut(&id).ok_or_else(|| no_such_region(id))?;
         if min_generation < region.min_generation {
             let reason = format!(
@@ -99,34 +153,37 @@ impl Core {
         let reason = Refusal::Fenced {
             generation: min_generation,
         };
-        Ok(stop(registry, id, &reason, |writable, generation| {
-            writable && reached(generation)
+        // Who waits for a stop waits for all of them.
+        Ok(stop(registry.of_region(id), &reason, |live| {
+            live.is_stopping() || live.writable && reached(live.generation)
         }))
     }
 
-    fn await_stopped(&self, id: RegionId, stopping: Stopping) -> Result<u32, ControlError> {
+    fn await_stopped(&self, stopping: Vec<Stopping>) -> Result<u32, ControlError> {
         let deadline = Instant::now() + self.options.stop_timeout;
         let asked = stopping.len();
         let mut unconfirmed = Vec::new();
-        for (number, connection) in stopping {
-            if connection.await_stopped(deadline.saturating_duration_since(Instant::now())) {
-                self.forget(number);
+        for Stopping { region, connection } in stopping {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if connection.await_stopped(left) {
+                self.forget(connection.id());
             } else {
-                unconfirmed.push(number.0);
+                unconfirmed.push((region, connection.id()));
             }
         }
         let mut registry = self.registry();
         // One may have ended just now.
-        unconfirmed.retain(|number| registry.connections.contains_key(&ConnectionId(*number)));
-        if unconfirmed.is_empty() {
-            registry.settle(id);
-            return Ok(u32::try_from(asked).unwrap_or(u32::MAX));
-        }
-        if let Some(region) = registry.regions.get_mut(&id) {
-            region.unconfirmed = true;
+        unconfirmed.retain(|(_, id)| registry.connections.contains_key(id));
+        for (region, _) in &unconfirmed {
+            if let Some(region) = registry.regions.get_mut(region) {
+                region.unconfirmed = true;
+            }
         }
         drop(registry);
-        tracing::error!(region = %id, connections = ?unconfirmed, "connections did not confirm that they stopped");
+        if unconfirmed.is_empty() {
+            return Ok(u32::try_from(asked).unwrap_or(u32::MAX));
+        }
+        tracing::error!(connections = ?unconfirmed, "connections did not confirm that they stopped");
         let reason = format!(
             "{} of {asked} connections did not confirm within {} ms that they stopped; nothing is granted",
             unconfirmed.len(),
@@ -136,20 +193,20 @@ impl Core {
     }
 }
 
-/// Stops those connections of a region that `reached` names by writability and generation, and names those again
-/// that are being stopped already: who waits for a stop waits for all of them.
-fn stop(
-    registry: &Registry,
-    id: RegionId,
+/// Stops those of the connections that `reached` chooses. Telling one again does no harm.
+fn stop<'a>(
+    connections: impl Iterator<Item = &'a Live>,
     reason: &Refusal,
-    reached: impl Fn(bool, u64) -> bool,
-) -> Stopping {
-    registry
-        .of_region(id)
-        .filter(|live| live.is_stopping() || reached(live.writable, live.generation))
+    reached: impl Fn(&Live) -> bool,
+) -> Vec<Stopping> {
+    connections
+        .filter(|live| reached(live))
         .map(|live| {
             live.stop(reason);
-            (live.connection.id(), Arc::clone(&live.connection))
+            Stopping {
+                region: live.region,
+                connection: Arc::clone(&live.connection),
+            }
         })
         .collect()
 }

@@ -339,7 +339,9 @@ impl Error {
                 generation: *generation,
             },
             Refusal::OutOfRange { .. } => Self::Range { region, reason },
-            Refusal::ReadOnly | Refusal::UnknownKey { .. } | Refusal::Ticket => Self::NoAccess { reason },
+            Refusal::ReadOnly | Refusal::UnknownKey { .. } | Refusal::Ticket | Refusal::Revoked => {
+                Self::NoAccess { reason }
+            }
             Refusal::NotPersistent => Self::Level {
                 level: Level::Persistent,
                 reason,

@@ -37,7 +37,8 @@ pub(crate) enum LinkError {
 }
 
 impl From<FabricError> for LinkError {
-    /// A fence is final. Any other stop (the unit ends, a limit) may be over at the next attempt.
+    /// A fence is final. Any other stop (the unit ends, a limit) may be over at the next attempt. So may a revocation:
+    /// the manager is asked again, and says which right is missing.
     fn from(error: FabricError) -> Self {
         match error {
             FabricError::Refused(refusal) => Self::Refused(refusal),

@@ -5,13 +5,34 @@ use std::time::Duration;
 use outlive_fabric::{RegionId, TicketId};
 use outlive_media::Persistence;
 use outlive_proto::ControlError;
-use outlive_proto::v1::{self, AdmitRequest, Level};
+use outlive_proto::v1::{self, AdmitRequest, Level, RevokeRequest};
 
 use crate::programming::{Grant, invalid};
+use crate::stop::{Kept, Revocation};
 use crate::translation::Extent;
 
 pub(super) fn region(bytes: &[u8]) -> Result<RegionId, ControlError> {
     id(bytes, "a region's id").map(RegionId)
+}
+
+/// Empty: all regions.
+pub(super) fn region_or_all(bytes: &[u8]) -> Result<Option<RegionId>, ControlError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    region(bytes).map(Some)
+}
+
+pub(super) fn revocation(request: RevokeRequest) -> Result<Revocation, ControlError> {
+    Ok(Revocation {
+        region: region_or_all(&request.region)?,
+        identity: request.identity,
+        kept: if request.keep_readers {
+            Kept::Reading
+        } else {
+            Kept::Nothing
+        },
+    })
 }
 
 pub(super) fn extents(extents: &[v1::Extent]) -> Vec<Extent> {

@@ -9,8 +9,8 @@ use outlive_proto::ControlError;
 use outlive_proto::v1::unit_admin_server::UnitAdmin;
 use outlive_proto::v1::{
     AdmitRequest, AttachRequest, AttachResponse, ConnectionsRequest, ConnectionsResponse, DescribeRequest,
-    Done, ErrorCode, EventsRequest, FenceRequest, PrepareRequest, ProgramRequest, StopResponse,
-    UnitStateRequest, UnitStateResponse, WithdrawRequest,
+    Done, ErrorCode, EventsRequest, FenceRequest, PrepareRequest, ProgramRequest, RevokeRequest,
+    StopResponse, UnitStateRequest, UnitStateResponse, WithdrawRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -155,11 +155,16 @@ impl UnitAdmin for AdminService {
         .await
     }
 
-    async fn revoke(
-        &self,
-        _: Request<outlive_proto::v1::RevokeRequest>,
-    ) -> Result<Response<StopResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<StopResponse>, Status> {
+        let request = request.into_inner();
+        let manager_generation = request.manager_generation;
+        let revocation = convert::revocation(request)?;
+        self.call(manager_generation, move |core| {
+            Ok(StopResponse {
+                stopped: core.revoke(&revocation)?,
+            })
+        })
+        .await
     }
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<Done>, Status> {
@@ -183,11 +188,7 @@ impl UnitAdmin for AdminService {
             manager_generation,
             region,
         } = request.into_inner();
-        let region = if region.is_empty() {
-            None
-        } else {
-            Some(convert::region(&region)?)
-        };
+        let region = convert::region_or_all(&region)?;
         self.call(manager_generation, move |core| {
             Ok(ConnectionsResponse {
                 connections: core.live(region),

@@ -81,6 +81,7 @@ fn refuses_every_call(rig: &Rig, region: RegionId, manager_generation: u64) {
         code(rig.withdraw(RegionId([1; 16]))),
         code(rig.admit(RegionId([1; 16]), false, 1, 1000)),
         code(rig.fence(RegionId([1; 16]), 9, true)),
+        code(rig.revoke("local", None, false)),
         code(rig.call(async |mut admin| {
             admin
                 .describe(DescribeRequest {
@@ -101,7 +102,7 @@ fn refuses_every_call(rig: &Rig, region: RegionId, manager_generation: u64) {
         code(rig.call(async |mut admin| admin.events(EventsRequest { manager_generation }).await)),
         code(rig.call(async |mut admin| admin.unit_state(UnitStateRequest { manager_generation }).await)),
     ];
-    assert_eq!(codes, [ErrorCode::Superseded; 9]);
+    assert_eq!(codes, [ErrorCode::Superseded; 10]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod fence;
 mod poison;
 mod protection;
 mod restart;
+mod revoke;
 mod rig;
 mod tickets;
 mod translation;

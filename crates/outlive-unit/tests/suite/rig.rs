@@ -13,7 +13,7 @@ use outlive_media::{MediaSpec, Volume};
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use outlive_proto::v1::{
     AdmitRequest, AttachRequest, AttachResponse, Extent, FenceRequest, LiveConnection, PrepareRequest,
-    ProgramRequest, UnitStateRequest, UnitStateResponse, WithdrawRequest, Write,
+    ProgramRequest, RevokeRequest, UnitStateRequest, UnitStateResponse, WithdrawRequest, Write,
 };
 use outlive_proto::{ControlError, FromStatus};
 use outlive_unit::{AttachSecret, Unit, UnitOptions};
@@ -155,13 +155,24 @@ impl Rig {
         generation: u64,
         valid_ms: u64,
     ) -> Result<TicketId, ControlError> {
+        self.admit_for("local", region, writable, generation, valid_ms)
+    }
+
+    pub(crate) fn admit_for(
+        &self,
+        identity: &str,
+        region: RegionId,
+        writable: bool,
+        generation: u64,
+        valid_ms: u64,
+    ) -> Result<TicketId, ControlError> {
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
         let ticket = TicketId(u128::from(number).to_le_bytes());
         let request = AdmitRequest {
             manager_generation: self.generation,
             ticket_id: ticket.0.to_vec(),
             region: region.0.to_vec(),
-            identity: "local".into(),
+            identity: identity.into(),
             writable,
             generation,
             valid_ms,
@@ -196,6 +207,23 @@ impl Rig {
             .map(|response| response.stopped)
     }
 
+    /// Of one region, or of all.
+    pub(crate) fn revoke(
+        &self,
+        identity: &str,
+        region: Option<RegionId>,
+        keep_readers: bool,
+    ) -> Result<u32, ControlError> {
+        let request = RevokeRequest {
+            manager_generation: self.generation,
+            region: region.map(|region| region.0.to_vec()).unwrap_or_default(),
+            identity: identity.into(),
+            keep_readers,
+        };
+        self.call(async |mut admin| admin.revoke(request).await)
+            .map(|response| response.stopped)
+    }
+
     pub(crate) fn state(&self) -> UnitStateResponse {
         let request = UnitStateRequest {
             manager_generation: self.generation,
@@ -221,6 +249,12 @@ impl Rig {
     /// Connects with a ticket.
     pub(crate) fn connect(&self, ticket: TicketId) -> Result<Client, FabricError> {
         connect(&self.address.to_string(), ticket, &ConnectOptions::default()).map(Client::new)
+    }
+
+    /// Connects as `identity`, with a new ticket.
+    pub(crate) fn open_as(&self, identity: &str, region: RegionId, writable: bool) -> Client {
+        let ticket = self.admit_for(identity, region, writable, 1, 10_000).unwrap();
+        self.connect(ticket).unwrap()
     }
 
     /// Connects with a new ticket.
