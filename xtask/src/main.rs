@@ -1,9 +1,12 @@
 //! The project's own commands. `cargo verify` checks everything that must hold; it needs nothing
 //! but the toolchain, reads no input, and stops at the first failure with exit code 1.
 
+mod advisories;
+mod attacks;
 mod dependencies;
 mod links;
 mod policy;
+mod references;
 mod requirements;
 mod sources;
 mod step;
@@ -18,9 +21,10 @@ The project's own commands.
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  verify        check everything: format, sources, dependencies, lints, documentation, tests
+  verify        check everything: format, sources, dependencies, advisories, lints, documentation, tests
                 (the same as `cargo verify`, and what CI runs)
   dependencies  only the dependency and licence check
+  advisories    only the check against known vulnerabilities (skipped without a local database)
   sources       only the checks on our own sources and documents
 
 Exit codes: 0 all holds, 1 something does not, 2 wrong usage
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["verify"] => verify::everything(),
         ["dependencies"] => verify::dependencies(),
+        ["advisories"] => verify::advisories(),
         ["sources"] => verify::sources(),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -32,14 +32,35 @@ impl Failure {
     }
 }
 
+/// What a step that may be impossible here came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was carried out and holds.
+    Holds,
+    /// It could not be carried out here, and why.
+    Skipped(String),
+}
+
 /// Prints the heading, runs the step, prints how long it took.
 pub(crate) fn run(heading: &str, step: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    run_if_possible(heading, || step().map(|()| Verdict::Holds))
+}
+
+/// The same for a step that says so when it is impossible here, which is no failure.
+pub(crate) fn run_if_possible(
+    heading: &str,
+    step: impl FnOnce() -> Result<Verdict, Failure>,
+) -> Result<(), Failure> {
     println!("\n=== {heading} ===");
     let started = Instant::now();
     let result = step();
-    let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+    let verdict = match &result {
+        Ok(Verdict::Holds) => "ok".to_owned(),
+        Ok(Verdict::Skipped(why)) => format!("SKIPPED ({why})"),
+        Err(_) => "FAILED".to_owned(),
+    };
     println!("--- {heading}: {verdict} in {}", seconds(started.elapsed()));
-    result
+    result.map(drop)
 }
 
 /// A cargo command at the workspace's root, free of what the surrounding `cargo run` set for this package.
@@ -135,5 +156,11 @@ mod tests {
             })
         });
         assert!(matches!(result, Err(Failure::Findings { count: 3, .. })));
+    }
+
+    #[test]
+    fn what_is_impossible_here_is_no_failure() {
+        let skipped = || Ok(Verdict::Skipped("no network".to_owned()));
+        assert!(run_if_possible("a step", skipped).is_ok());
     }
 }

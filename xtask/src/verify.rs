@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::step::{self, Failure, cargo, shown};
-use crate::{dependencies, links, requirements, sources, test_runner};
+use crate::{advisories, attacks, dependencies, links, requirements, sources, test_runner};
 
 /// Every step; stops at the first that fails.
 pub(crate) fn everything() -> Result<(), Failure> {
@@ -12,6 +12,7 @@ pub(crate) fn everything() -> Result<(), Failure> {
     step::run("format", || shown(&mut cargo(&["fmt", "--all", "--check"])))?;
     sources()?;
     dependencies()?;
+    advisories()?;
     step::run("lints", || {
         shown(&mut cargo(&[
             "clippy",
@@ -49,9 +50,15 @@ pub(crate) fn dependencies() -> Result<(), Failure> {
     step::run("dependencies and licences", dependencies::check)
 }
 
+/// Known vulnerabilities, where a database of them is at hand.
+pub(crate) fn advisories() -> Result<(), Failure> {
+    step::run_if_possible("advisories", advisories::check)
+}
+
 /// Rules on our own files that no lint knows.
 pub(crate) fn sources() -> Result<(), Failure> {
     step::run("sources", sources::check)?;
     step::run("links in documents", links::check)?;
-    step::run("requirements and their tests", requirements::check)
+    step::run("requirements and their tests", requirements::check)?;
+    step::run("attacks and their tests", attacks::check)
 }
