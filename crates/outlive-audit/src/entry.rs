@@ -21,6 +21,10 @@ pub enum Act {
     Takeover,
     /// Connections of older generations were stopped, and confirmed it.
     Fence,
+    /// All connections of a region were stopped, and the unit forgot it.
+    Withdraw,
+    /// Connections of an identity that lost a right were stopped, and confirmed it.
+    Revoke,
     /// An owner gave a region up.
     Close,
     /// A region was made.
