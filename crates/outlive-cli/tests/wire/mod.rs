@@ -1,16 +1,21 @@
 //! A connection of the data plane spoken by hand, so that it can do what no well-behaved client does. Its ticket
 //! comes from the manager as everybody's does.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+mod control;
+
+pub(crate) use control::Control;
+
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use outlive_fabric::tcp::frame::{ANSWER_HEADER_BYTES, Answer, Op, OpFrame};
 use outlive_fabric::tcp::hello::{Hello, REPLY_HEAD_BYTES, Reply, ReplyHead};
 use outlive_fabric::tcp::reason;
 use outlive_fabric::{ExposedPart, RemoteKey, TicketId};
-use outlive_proto::v1::manager_client::ManagerClient;
-use outlive_proto::v1::{OpenRegionRequest, Opened, Role};
+use outlive_proto::v1::{Opened, Role};
 
 use crate::support::World;
 
@@ -20,24 +25,38 @@ pub(crate) struct Wire {
     ticket: TicketId,
     posted: u32,
     pub(crate) key: u64,
+    pub(crate) metadata_key: u64,
+    pub(crate) generation: u64,
 }
 
 impl Wire {
     /// Opens a region as a backup does.
     pub(crate) fn reader(world: &World, region: &str) -> Self {
-        let opened = open(world, region);
+        Self::admitted(Control::of(world).open(region, Role::Backup))
+    }
+
+    /// Opens a region as a primary does, taking it over from whoever has it.
+    pub(crate) fn writer(world: &World, region: &str) -> Self {
+        Self::admitted(Control::of(world).open(region, Role::Primary))
+    }
+
+    fn admitted(opened: Opened) -> Self {
         let mut stream = TcpStream::connect(&opened.data_address).expect("the unit listens");
         let ticket = TicketId(opened.ticket_id.try_into().expect("sixteen bytes"));
         let Reply::Welcome { session, .. } = greet(&mut stream, ticket) else {
             panic!("not let in");
         };
-        let mut access = session.access.iter();
-        let data = access.find(|info| info.part == ExposedPart::Data);
+        let key = |part| {
+            let info = session.access.iter().find(|info| info.part == part);
+            info.expect("access to the part").key.0
+        };
         Self {
             stream,
             ticket,
             posted: 0,
-            key: data.expect("access to the data").key.0,
+            key: key(ExposedPart::Data),
+            metadata_key: key(ExposedPart::Metadata),
+            generation: session.access[0].generation,
         }
     }
 
@@ -58,7 +77,17 @@ impl Wire {
     }
 
     pub(crate) fn read(&mut self, offset: u64, len: u64) -> Vec<u8> {
-        self.ask_for(offset, len);
+        self.read_under(self.key, offset, len)
+    }
+
+    /// The region's metadata page.
+    pub(crate) fn read_metadata(&mut self) -> Vec<u8> {
+        self.read_under(self.metadata_key, 0, 4096)
+    }
+
+    fn read_under(&mut self, key: u64, offset: u64, len: u64) -> Vec<u8> {
+        let key = RemoteKey(key);
+        self.post(Op::Read { key, offset, len }, &[]);
         let mut bytes = Vec::new();
         loop {
             match self.answer() {
@@ -91,12 +120,33 @@ impl Wire {
         self.stream.write_all(bytes).expect("taken");
     }
 
-    fn post(&mut self, op: Op, payload: &[u8]) {
-        self.posted += 1;
+    /// Sends an operation and what is to stand behind its header.
+    pub(crate) fn post(&mut self, op: Op, payload: &[u8]) {
+        assert!(self.try_post(op, payload), "taken");
+    }
+
+    /// The same as [`post`](Self::post), on a connection that may be gone: whether it was taken.
+    pub(crate) fn try_post(&mut self, op: Op, payload: &[u8]) -> bool {
+        self.posted = self.posted.wrapping_add(1);
         let header = OpFrame { tag: self.posted, op }.encode();
-        self.stream
-            .write_all(&[&header[..], payload].concat())
-            .expect("taken");
+        self.stream.write_all(&[&header[..], payload].concat()).is_ok()
+    }
+
+    /// The same as [`post`](Self::post), one byte at a time.
+    pub(crate) fn dribble(&mut self, op: Op, payload: &[u8]) {
+        self.posted += 1;
+        self.stream.set_nodelay(true).expect("an option");
+        let header = OpFrame { tag: self.posted, op }.encode();
+        for byte in [&header[..], payload].concat() {
+            self.stream.write_all(&[byte]).expect("taken");
+        }
+    }
+
+    /// Sends nothing more, and waits until the unit has closed the connection, too.
+    pub(crate) fn hang_up(mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("half-closed");
+        // Whatever it still says.
+        let _ = std::io::copy(&mut self.stream, &mut std::io::sink());
     }
 
     fn refusal(&mut self) -> String {
@@ -106,9 +156,15 @@ impl Wire {
         }
     }
 
-    fn answer(&mut self) -> (Answer, Vec<u8>) {
+    /// The next answer and its payload.
+    pub(crate) fn answer(&mut self) -> (Answer, Vec<u8>) {
+        self.try_answer().expect("an answer comes")
+    }
+
+    /// The next answer, unless the connection is gone.
+    pub(crate) fn try_answer(&mut self) -> Option<(Answer, Vec<u8>)> {
         let mut header = [0; ANSWER_HEADER_BYTES];
-        self.stream.read_exact(&mut header).expect("an answer comes");
+        self.stream.read_exact(&mut header).ok()?;
         let answer = Answer::decode(&header)
             .expect("the protocol")
             .expect("a whole header");
@@ -117,8 +173,8 @@ impl Wire {
             Answer::Placed { .. } | Answer::Persistent { .. } => 0,
         };
         let mut payload = vec![0; len as usize];
-        self.stream.read_exact(&mut payload).expect("its payload comes");
-        (answer, payload)
+        self.stream.read_exact(&mut payload).ok()?;
+        Some((answer, payload))
     }
 }
 
@@ -138,28 +194,4 @@ fn greet(stream: &mut TcpStream, ticket: TicketId) -> Reply {
     let mut body = vec![0; head.body_len];
     stream.read_exact(&mut body).expect("its body comes");
     head.with_body(&body).expect("the protocol")
-}
-
-/// Asks the manager for a ticket.
-fn open(world: &World, region: &str) -> Opened {
-    let context = outlive::Context::load(&world.path("context.json")).expect("a context file");
-    let mut request = tonic::Request::new(OpenRegionRequest {
-        name: region.to_owned(),
-        role: Role::Backup.into(),
-        ..OpenRegionRequest::default()
-    });
-    let token = format!("Bearer {}", context.token);
-    let token = token.parse().expect("a token is plain text");
-    request.metadata_mut().insert("authorization", token);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let opened = runtime.block_on(async {
-        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", context.control));
-        let channel = endpoint.expect("an address").connect().await;
-        let mut client = ManagerClient::new(channel.expect("the manager listens"));
-        client.open_region(request).await
-    });
-    opened.expect("let in").into_inner()
 }

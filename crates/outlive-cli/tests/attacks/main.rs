@@ -1,0 +1,27 @@
+//! Attacks on one real server, over the raw protocols. `docs/security.md` says what must come of each, and names the
+//! test. Beside most of them another tenant commits and reads, and must not notice.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "sizes of these regions fit everywhere"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../wire/mod.rs"]
+mod wire;
+
+mod bystander;
+mod frames;
+mod ranges;
+mod space;
+mod vitals;
+
+use outlive::{Context, Session};
+use support::World;
+
+/// A session of whoever the world's context file belongs to.
+fn session(world: &World) -> Session {
+    Session::connect(&Context::load(&world.path("context.json")).unwrap()).unwrap()
+}
