@@ -106,7 +106,7 @@ pub struct Entry {
     /// How many (connections stopped, operations refused).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// Why it was refused or failed.
+    /// Why it was refused or failed; why a connection ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -199,6 +199,12 @@ impl Entry {
     /// How many bytes.
     pub fn len(mut self, len: u64) -> Self {
         self.len = Some(len);
+        self
+    }
+
+    /// Why it came about.
+    pub fn because(mut self, reason: impl ToString) -> Self {
+        self.reason = Some(reason.to_string());
         self
     }
 

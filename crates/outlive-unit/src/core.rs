@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use outlive_audit::{Act, Entry};
 use outlive_fabric::{
     AccessInfo, Admission, Admitted, CloseReason, Connection, ConnectionId, ExposedPart, PersistMethod,
     Refusal, RegionId, RemoteKey, Rights, SessionInfo, TicketId,
@@ -11,6 +12,7 @@ use outlive_fabric::{
 use outlive_media::{Persistence, Volume};
 use outlive_proto::v1::LiveConnection;
 
+use crate::auditing::RefusedOperations;
 use crate::counters::{Counters, Totals};
 use crate::events::{Event, Events};
 use crate::exposure::{ConnectionExposure, Gauges};
@@ -92,8 +94,8 @@ impl Core {
         totals
     }
 
-    /// Forgets a connection of which no byte can land any more.
-    pub(crate) fn forget(&self, id: ConnectionId) {
+    /// Forgets a connection of which no byte can land any more. `told`: why it ended, by its provider.
+    pub(crate) fn forget(&self, id: ConnectionId, told: Option<&CloseReason>) {
         let mut registry = self.registry();
         let Some(live) = registry.connections.remove(&id) else {
             return;
@@ -102,10 +104,12 @@ impl Core {
         registry.settle(live.region);
         // Under the lock, so that events come in the order of what happened.
         self.events.send(Event::Closed(live.describe()));
+        drop(registry);
+        self.options.audit.record(&live.disconnected(told));
     }
 
     /// Everything about letting a ticket's connection in, in one step with respect to fences.
-    fn let_in(&self, id: TicketId, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal> {
+    fn let_in(&self, id: TicketId, connection: Arc<dyn Connection>) -> Result<(Admitted, Entry), Refusal> {
         let mut registry = self.registry();
         if registry.closing {
             return Err(Refusal::ShuttingDown);
@@ -113,6 +117,7 @@ impl Core {
         let ticket = registry.tickets.take(id, Instant::now()).ok_or(Refusal::Ticket)?;
         let region = registry.regions.get(&ticket.region).ok_or(Refusal::Ticket)?;
         check_grant(&registry, region, &ticket)?;
+        self.check_share(&registry, &ticket)?;
         let table = fill_table(region, &ticket)?;
         let session = SessionInfo {
             incarnation: self.volume.incarnation(),
@@ -124,7 +129,6 @@ impl Core {
         };
         let gauges = Arc::new(Gauges::default());
         let medium = Arc::clone(self.volume.medium());
-        let exposure = ConnectionExposure::new(table, medium, Arc::clone(&gauges), Arc::clone(&self.events));
         let Ticket {
             region,
             identity,
@@ -144,11 +148,34 @@ impl Core {
             connection = live.connection.id().0, peer = %live.connection.peer(), %region,
             identity = %live.identity, writable, generation, "connection admitted"
         );
+        let refused = RefusedOperations::of(&live, self.options.audit.clone());
+        let (gauges, events) = (Arc::clone(&live.gauges), Arc::clone(&self.events));
+        let exposure = ConnectionExposure::new(table, medium, gauges, events, refused);
+        let connected = live.connected();
         self.events.send(Event::Opened(live.describe()));
         registry.connections.insert(live.connection.id(), live);
-        Ok(Admitted {
+        let admitted = Admitted {
             exposure: Arc::new(exposure),
             session,
+        };
+        Ok((admitted, connected))
+    }
+}
+
+impl Core {
+    /// Whether the identity may have one more connection. The manager's own to the catalog always may: there is one.
+    fn check_share(&self, registry: &Registry, ticket: &Ticket) -> Result<(), Refusal> {
+        if ticket.writable && ticket.region == self.catalog_id() {
+            return Ok(());
+        }
+        let bound = self.options.max_connections_per_identity;
+        let live = registry.connections.values();
+        if live.filter(|live| live.identity == ticket.identity).count() < bound {
+            return Ok(());
+        }
+        Err(Refusal::Limit {
+            what: "data connections of one identity".into(),
+            limit: bound as u64,
         })
     }
 }
@@ -156,15 +183,25 @@ impl Core {
 impl Admission for Core {
     fn admit(&self, ticket: TicketId, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal> {
         let peer = connection.peer();
-        self.let_in(ticket, connection).inspect_err(|refusal| {
-            Counters::add(&self.ended.refusals, 1);
-            tracing::warn!(%peer, %refusal, "connection refused");
-        })
+        // Written without the lock: a slow disk shall not hold up a fence.
+        match self.let_in(ticket, connection) {
+            Ok((admitted, connected)) => {
+                self.options.audit.record(&connected);
+                Ok(admitted)
+            }
+            Err(refusal) => {
+                Counters::add(&self.ended.refusals, 1);
+                tracing::warn!(%peer, %refusal, "connection refused");
+                let refused = Entry::refused(Act::Connect, &refusal).from(peer);
+                self.options.audit.record(&refused);
+                Err(refusal)
+            }
+        }
     }
 
     fn closed(&self, connection: ConnectionId, reason: CloseReason) {
         tracing::info!(connection = connection.0, ?reason, "connection ended");
-        self.forget(connection);
+        self.forget(connection, Some(&reason));
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use outlive_audit::Act;
 use outlive_fabric::{Exposure, Refusal, RemoteKey};
 use outlive_media::{MediaError, Medium};
 
+use crate::auditing::{Attempt, RefusedOperations};
 use crate::counters::Counters;
 use crate::events::Events;
 use crate::table::{Access, Table};
@@ -17,24 +20,34 @@ pub(crate) struct ConnectionExposure {
     medium: Arc<Medium>,
     gauges: Arc<Gauges>,
     events: Arc<Events>,
+    refused: RefusedOperations,
 }
 
 /// What the unit keeps of an exposure that it gave away.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) counters: Counters,
+    /// Operations refused for want of a right, a range or a key.
+    pub(crate) refused: AtomicU64,
     /// Set once the connection is being stopped: nothing is let through any more. What stops its bytes for good is
     /// the confirmation by the provider.
     pub(crate) stopped: OnceLock<Refusal>,
 }
 
 impl ConnectionExposure {
-    pub(crate) fn new(table: Table, medium: Arc<Medium>, gauges: Arc<Gauges>, events: Arc<Events>) -> Self {
+    pub(crate) fn new(
+        table: Table,
+        medium: Arc<Medium>,
+        gauges: Arc<Gauges>,
+        events: Arc<Events>,
+        refused: RefusedOperations,
+    ) -> Self {
         Self {
             table,
             medium,
             gauges,
             events,
+            refused,
         }
     }
 
@@ -84,9 +97,10 @@ impl ConnectionExposure {
         }
     }
 
-    fn counted<T>(&self, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
+    fn counted<T>(&self, outcome: Result<T, Refusal>, act: Act, offset: u64, len: u64) -> Result<T, Refusal> {
         outcome.inspect_err(|refusal| {
             Counters::add(&self.gauges.counters.refusals, 1);
+            self.refused.note(Attempt { act, offset, len }, refusal);
             tracing::debug!(%refusal, "an operation was refused");
         })
     }
@@ -97,7 +111,7 @@ impl Exposure for ConnectionExposure {
         let checked = self
             .check_live()
             .and_then(|()| self.table.translate(key, offset, len, Access::Write));
-        self.counted(checked)?;
+        self.counted(checked, Act::Write, offset, len)?;
         Counters::add(&self.gauges.counters.writes, 1);
         Ok(())
     }
@@ -106,13 +120,14 @@ impl Exposure for ConnectionExposure {
         let checked = self
             .check_live()
             .and_then(|()| self.table.translate(key, offset, len, Access::Write));
-        self.counted(checked)?;
+        self.counted(checked, Act::Persist, offset, len)?;
         Counters::add(&self.gauges.counters.persists, 1);
         Ok(())
     }
 
     fn write(&self, key: RemoteKey, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        self.counted(self.place(key, offset, bytes))?;
+        let placed = self.place(key, offset, bytes);
+        self.counted(placed, Act::Write, offset, bytes.len() as u64)?;
         Counters::add(&self.gauges.counters.bytes_written, bytes.len() as u64);
         Ok(())
     }
@@ -127,11 +142,12 @@ impl Exposure for ConnectionExposure {
         let checked = self
             .check_live()
             .and_then(|()| self.table.translate(key, offset, len, Access::Write));
-        let Some(first) = self.counted(checked)?.next() else {
+        let Some(first) = self.counted(checked, Act::Write, offset, len)?.next() else {
             return Ok(None);
         };
         let received = self.medium.receive(first.start, first.len, socket);
-        let received = self.counted(received.map_err(|error| self.media_refusal(&error)))?;
+        let received = received.map_err(|error| self.media_refusal(&error));
+        let received = self.counted(received, Act::Write, offset, len)?;
         if let Some(Ok(bytes)) = &received {
             Counters::add(&self.gauges.counters.bytes_written, *bytes as u64);
         }
@@ -143,7 +159,7 @@ impl Exposure for ConnectionExposure {
         if loaded.is_err() {
             into.fill(0);
         }
-        self.counted(loaded)?;
+        self.counted(loaded, Act::Read, offset, into.len() as u64)?;
         Counters::add(&self.gauges.counters.reads, 1);
         Counters::add(&self.gauges.counters.bytes_read, into.len() as u64);
         Ok(())
@@ -154,7 +170,7 @@ impl Exposure for ConnectionExposure {
             self.table.translate(key, offset, len, Access::Write)?;
             self.medium.persist().map_err(|error| self.media_refusal(&error))
         });
-        self.counted(persisted)
+        self.counted(persisted, Act::Persist, offset, len)
     }
 }
 

@@ -18,12 +18,14 @@
 //!   persists share one flush.
 //! - A call of a superseded manager changes nothing: attach waits for calls in progress, then raises the
 //!   generation that every later call must name.
+//! - What was let in, stopped and refused stands in the audit log; no allowed operation passes it.
 //!
 //! It fails with [`UnitError`] at start, with a [`ControlError`](outlive_proto::ControlError) per control
 //! call and with a [`Refusal`](outlive_fabric::Refusal) per operation. A failed flush poisons the medium:
 //! everything is refused until restart.
 
 mod admin;
+mod auditing;
 mod core;
 mod counters;
 mod events;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use outlive_audit::Audit;
+
 /// Settings of a [`Unit`](crate::Unit).
 #[derive(Clone, Debug)]
 pub struct UnitOptions {
@@ -14,6 +16,10 @@ pub struct UnitOptions {
     pub stop_timeout: Duration,
     /// Most tickets that are admitted and not yet used.
     pub max_tickets: usize,
+    /// Most data connections that one identity may have at once.
+    pub max_connections_per_identity: usize,
+    /// Where attachments, connections, fences and refusals are written.
+    pub audit: Audit,
 }
 
 impl UnitOptions {
@@ -23,6 +29,8 @@ impl UnitOptions {
     /// A manager that grants a thousand opens a second for five seconds each, and a crowd that reconnects, fit; at
     /// about 200 bytes each.
     pub const MAX_TICKETS: usize = 8192;
+    /// Half of what the data listener takes by default: one tenant alone cannot shut the others out.
+    pub const MAX_CONNECTIONS_PER_IDENTITY: usize = 512;
 
     /// The defaults, for managers that know `secret`.
     pub fn new(secret: AttachSecret) -> Self {
@@ -31,6 +39,8 @@ impl UnitOptions {
             advertise: None,
             stop_timeout: Self::STOP_TIMEOUT,
             max_tickets: Self::MAX_TICKETS,
+            max_connections_per_identity: Self::MAX_CONNECTIONS_PER_IDENTITY,
+            audit: Audit::off(),
         }
     }
 }

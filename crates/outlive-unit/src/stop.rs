@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use outlive_audit::Act;
 use outlive_fabric::{Connection, Refusal, RegionId};
 use outlive_proto::ControlError;
 use outlive_proto::v1::ErrorCode;
 
+use crate::auditing::right;
 use crate::core::Core;
 use crate::programming::{invalid, no_such_region};
 use crate::registry::{Live, Registry};
@@ -58,7 +60,9 @@ impl Core {
     pub(crate) fn fence(&self, id: RegionId, min_generation: u64, reach: Reach) -> Result<u32, ControlError> {
         let begun = Instant::now();
         let stopping = self.begin_fence(&mut self.registry(), id, min_generation, reach)?;
-        let stopped = self.await_stopped(stopping)?;
+        let stopped = self.audit_stop(self.await_stopped(stopping), Act::Fence, |entry| {
+            entry.region(id).generation(min_generation)
+        })?;
         tracing::info!(region = %id, min_generation, stopped, took = ?begun.elapsed(), "region fenced");
         Ok(stopped)
     }
@@ -80,7 +84,8 @@ impl Core {
             registry.tickets.void(|ticket| ticket.region == id);
             stop(registry.of_region(id), &Refusal::Withdrawn, |_| true)
         };
-        let stopped = self.await_stopped(stopping)?;
+        let stopped = self.await_stopped(stopping);
+        let stopped = self.audit_stop(stopped, Act::Withdraw, |entry| entry.region(id))?;
         let mut registry = self.registry();
         // Programmed anew meanwhile, it is another's.
         if registry.regions.get(&id).is_some_and(|region| region.withdrawn)
@@ -113,7 +118,15 @@ impl Core {
                 reaches(&live.identity, live.region, live.writable)
             })
         };
-        let stopped = self.await_stopped(stopping)?;
+        let stopped = self.audit_stop(self.await_stopped(stopping), Act::Revoke, |entry| {
+            let entry = entry
+                .about(&revocation.identity)
+                .right(right(revocation.kept == Kept::Reading));
+            match revocation.region {
+                Some(region) => entry.region(region),
+                None => entry,
+            }
+        })?;
         tracing::info!(identity = revocation.identity, region = ?revocation.region, stopped, "rights revoked");
         Ok(stopped)
     }
@@ -166,7 +179,7 @@ impl Core {
         for Stopping { region, connection } in stopping {
             let left = deadline.saturating_duration_since(Instant::now());
             if connection.await_stopped(left) {
-                self.forget(connection.id());
+                self.forget(connection.id(), None);
             } else {
                 unconfirmed.push((region, connection.id()));
             }

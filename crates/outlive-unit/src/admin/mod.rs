@@ -5,6 +5,7 @@ mod stream;
 
 use std::sync::Arc;
 
+use outlive_audit::{Act, Entry};
 use outlive_proto::ControlError;
 use outlive_proto::v1::unit_admin_server::UnitAdmin;
 use outlive_proto::v1::{
@@ -61,9 +62,11 @@ impl UnitAdmin for AdminService {
 
     async fn attach(&self, request: Request<AttachRequest>) -> Result<Response<AttachResponse>, Status> {
         let AttachRequest { proof, manager } = request.into_inner();
+        let audit = self.core.options.audit.clone();
         if !self.core.options.secret.accepts(&proof) {
             tracing::warn!(%manager, "a manager without the secret tried to attach");
             let reason = "this manager cannot prove that it may program the unit";
+            audit.record(&Entry::refused(Act::Attach, reason).by(manager));
             return Err(ControlError::new(ErrorCode::NoAccess, reason).into());
         }
         // Dropped with this call, when the manager has given up on it.
@@ -72,8 +75,14 @@ impl UnitAdmin for AdminService {
             let awaited = Arc::downgrade(&awaited);
             move || awaited.strong_count() > 0
         };
-        let attached = self.blocking(move |core| core.attach(&manager, is_awaited)).await;
+        let name = manager.clone();
+        let attached = self.blocking(move |core| core.attach(&name, is_awaited)).await;
         drop(awaited);
+        let entry = match &attached {
+            Ok(attached) => Entry::done(Act::Attach).generation(attached.get_ref().manager_generation),
+            Err(status) => Entry::failed(Act::Attach, status.message()),
+        };
+        audit.record(&entry.by(manager));
         attached
     }
 

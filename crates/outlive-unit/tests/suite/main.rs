@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod admin;
+mod audited;
 mod controlled;
 mod fence;
 mod poison;
@@ -10,5 +11,6 @@ mod protection;
 mod restart;
 mod revoke;
 mod rig;
+mod shares;
 mod tickets;
 mod translation;

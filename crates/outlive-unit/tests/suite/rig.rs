@@ -24,7 +24,7 @@ use tonic::{Response, Status};
 pub(crate) const BLOCK: u64 = 4096;
 pub(crate) const SECRET: &[u8] = b"the manager's secret";
 /// Bounds what would otherwise hang; nothing is asserted about it.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Rig {
     pub(crate) unit: Unit,

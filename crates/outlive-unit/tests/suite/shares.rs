@@ -1,0 +1,46 @@
+//! One identity cannot shut the others out.
+
+use outlive_fabric::{FabricError, Refusal, RegionId};
+use outlive_media::MediaSpec;
+
+use crate::rig::{Rig, options};
+
+#[test]
+fn the_connections_of_one_identity_are_bounded_and_others_still_get_in() {
+    let mut options = options();
+    options.max_connections_per_identity = 2;
+    let spec = MediaSpec::Memory { size: 16 << 20 };
+    let rig = Rig::on(spec.open_volume().unwrap(), options);
+    let (first, second) = (rig.region(1, &[(0, 2)]), rig.region(2, &[(4, 2)]));
+    let held = rig.open_as("greedy", first, true);
+    let _held = rig.open_as("greedy", second, false);
+    let ticket = rig.admit_for("greedy", first, false, 1, 10_000).unwrap();
+    let refused = rig.connect(ticket).err().unwrap();
+    let FabricError::Refused(refusal) = refused else {
+        panic!("{refused}");
+    };
+    let expected = Refusal::Limit {
+        what: "data connections of one identity".into(),
+        limit: 2,
+    };
+    assert_eq!(refusal, expected);
+    rig.open_as("modest", first, false);
+
+    // Whoever has the bound's number of connections can make room.
+    rig.revoke("greedy", Some(first), false).unwrap();
+    drop(held);
+    rig.open_as("greedy", first, false);
+}
+
+#[test]
+fn nobody_keeps_the_manager_from_its_catalog_by_taking_its_name() {
+    let mut options = options();
+    options.max_connections_per_identity = 1;
+    let spec = MediaSpec::Memory { size: 16 << 20 };
+    let rig = Rig::on(spec.open_volume().unwrap(), options);
+    let region = rig.region(1, &[(0, 2)]);
+    let _held = rig.open_as("manager", region, false);
+    let catalog = RegionId(rig.attached.catalog_region.clone().try_into().unwrap());
+    let mut manager = rig.open_as("manager", catalog, true);
+    manager.write(manager.data, 0, b"x").unwrap();
+}
