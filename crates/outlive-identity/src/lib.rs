@@ -2,7 +2,36 @@
 //!
 //! An identity is the common name of a certificate that a trusted authority signed. Both sides of a control
 //! connection show one; TLS 1.3 only. What an identity may do is not decided here.
+//!
+//! [`Authority`] signs certificates, [`Folder`] keeps those of a server on disk, [`listen`] lets clients in and says
+//! who they are ([`Caller`]), [`connector`] is the other side. Invariants:
+//!
+//! - A connection comes out of [`listen`] only after its certificate was checked and names exactly one [`Name`]; it
+//!   ends when that certificate expires or is not trusted any more.
+//! - What a stranger can hold is bounded, and holding it locks nobody else out.
+//! - Replaced files count from the next handshake on; unusable ones leave the ones before in force.
+//! - Private keys are wiped when dropped, are never shown, and a file with one that others can read is refused.
+//!
+//! It fails with [`IdentityError`] (files, certificates) and [`ConnectError`] (connections).
 
+mod authority;
+mod certificate;
+mod client;
+mod credentials;
+mod error;
+mod file;
+mod folder;
 mod name;
+mod request;
+mod server;
+mod tls;
 
+pub use authority::{Authority, DEFAULT_VALIDITY, Issued};
+pub use certificate::Certificate;
+pub use client::{ClientStream, ClientTls, ConnectError, Connector, Source, connector};
+pub use credentials::Credentials;
+pub use error::IdentityError;
+pub use folder::{Folder, Member};
 pub use name::{Caller, MAX_NAME_BYTES, Name, NameError, Serial};
+pub use request::SigningRequest;
+pub use server::{Connection, Incoming, ListenEvent, ListenOptions, Rejected, ServerTls, listen};

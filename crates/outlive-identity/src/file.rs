@@ -1,0 +1,99 @@
+//! Files that only their owner may read.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::IdentityError;
+
+/// Longest file read: many certificates, or a list of many thousand that were revoked.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+/// Bits that let others than the owner read or change.
+const OTHERS: u32 = 0o077;
+
+/// Reads a file that everybody may see.
+pub(crate) fn read(path: &Path) -> Result<String, IdentityError> {
+    let read = || {
+        let mut text = String::new();
+        fs::File::open(path)?
+            .take(MAX_FILE_BYTES)
+            .read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().map_err(IdentityError::file("read", path))
+}
+
+/// Reads a private key; refuses it where others can read it, too.
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, IdentityError> {
+    let failed = || IdentityError::file("read", path);
+    let mut file = fs::File::open(path).map_err(failed())?;
+    let metadata = file.metadata().map_err(failed())?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        return Err(IdentityError::Exposed {
+            path: path.to_owned(),
+            mode,
+            want: "600",
+        });
+    }
+    // Room for all of it at once: a text that grew would leave copies behind that nobody wipes.
+    let room = usize::try_from(metadata.len().min(MAX_FILE_BYTES)).unwrap_or(0);
+    let mut text = Zeroizing::new(String::with_capacity(room + 1));
+    (&mut file)
+        .take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(failed())?;
+    Ok(text)
+}
+
+/// Replaces a file in one step, so that whoever reads it sees the old one or the new one, whole.
+pub(crate) fn write(path: &Path, text: &str, mode: u32) -> Result<(), IdentityError> {
+    let write = || {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+        name.push(format!(".{}", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
+        // A leftover of the same name keeps its old mode on open.
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => fs::File::open(folder)?.sync_all(),
+            _ => Ok(()),
+        }
+    };
+    write().map_err(IdentityError::file("write", path))
+}
+
+/// Makes a folder that only its owner may enter; one that is there is refused where others may change it.
+pub(crate) fn private_folder(path: &Path) -> Result<(), IdentityError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(path).map_err(IdentityError::file("make", path))?;
+    check_folder(path)
+}
+
+/// Refuses a folder in which others may put or remove files.
+pub(crate) fn check_folder(path: &Path) -> Result<(), IdentityError> {
+    let metadata = fs::metadata(path).map_err(IdentityError::file("read", path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(IdentityError::Exposed {
+            path: path.to_owned(),
+            mode,
+            want: "700",
+        });
+    }
+    Ok(())
+}

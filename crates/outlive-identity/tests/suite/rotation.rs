@@ -1,0 +1,112 @@
+//! Certificates are replaced while everything runs.
+
+use std::time::Duration;
+
+use outlive_identity::{Authority, Certificate, ConnectError, Folder, Member};
+use rcgen::{CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber};
+use tokio::io::AsyncReadExt;
+
+use crate::support::{PATIENCE, Server, client, client_tls, local_hosts};
+
+const SERVES: &[Member] = &[Member::Server, Member::Manager];
+
+#[tokio::test]
+async fn a_revoked_certificate_is_refused_and_its_connections_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let trust = Folder::prepare(&folder.path().join("trust"), SERVES, &local_hosts()).unwrap();
+    let tls = trust.server_tls(Member::Server).unwrap();
+    let server = Server::start(tls.clone()).await;
+    let authority = trust.authority().unwrap().unwrap();
+    let (alice, bob) = (client(&authority, "alice"), client(&authority, "bob"));
+    let roots = trust.roots_pem().unwrap();
+    let mut of_alice = server.connect(client_tls(&roots, &alice)).await.unwrap();
+    let mut of_bob = server.connect(client_tls(&roots, &bob)).await.unwrap();
+
+    std::fs::write(
+        trust.path().join("revoked.pem"),
+        revocation(&authority, &alice.certificate_pem),
+    )
+    .unwrap();
+    tls.reload().unwrap();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, of_alice.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the connection outlives the revocation");
+    let result = server.connect(client_tls(&roots, &alice)).await;
+    assert!(
+        matches!(&result, Err(ConnectError::Refused { said, .. }) if said.contains("revoked")),
+        "{result:?}"
+    );
+    server.connect(client_tls(&roots, &bob)).await.unwrap();
+    of_bob.read_exact(&mut [0; 6]).await.unwrap();
+}
+
+#[tokio::test]
+async fn replaced_files_count_without_being_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let trust = Folder::prepare(&first, SERVES, &local_hosts()).unwrap();
+    let other = Folder::prepare(&second, SERVES, &local_hosts()).unwrap();
+    let server = Server::start(trust.server_tls(Member::Server).unwrap()).await;
+    // Read at each connect, too.
+    let calling = trust.client_tls(Member::Manager);
+    server.connect(calling.clone()).await.unwrap();
+    let theirs = other.client_tls(Member::Manager);
+    assert!(server.connect(theirs.clone()).await.is_err());
+
+    for name in [
+        "server.key.pem",
+        "server.pem",
+        "manager.key.pem",
+        "manager.pem",
+        "authority.pem",
+    ] {
+        let staged = first.join("staged");
+        std::fs::copy(second.join(name), &staged).unwrap();
+        std::fs::rename(&staged, first.join(name)).unwrap();
+    }
+    let began = std::time::Instant::now();
+    while server.connect(theirs.clone()).await.is_err() {
+        assert!(began.elapsed() < PATIENCE, "the files were never looked at");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.connect(calling).await.unwrap();
+}
+
+#[tokio::test]
+async fn unusable_files_leave_the_ones_before_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let trust = Folder::prepare(&folder.path().join("trust"), SERVES, &local_hosts()).unwrap();
+    let tls = trust.server_tls(Member::Server).unwrap();
+    let server = Server::start(tls.clone()).await;
+    let calling = trust.client_tls(Member::Manager);
+    server.connect(calling.clone()).await.unwrap();
+    std::fs::write(trust.path().join("server.pem"), "nothing").unwrap();
+    std::fs::write(trust.path().join("manager.pem"), "nothing").unwrap();
+    let error = tls.reload().unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    server.connect(calling).await.unwrap();
+    let fresh = trust.client_tls(Member::Manager);
+    let result = server.connect(fresh).await;
+    assert!(matches!(result, Err(ConnectError::Credentials(_))), "{result:?}");
+}
+
+fn revocation(authority: &Authority, certificate_pem: &str) -> String {
+    let serial = Certificate::from_pem(certificate_pem).unwrap().serial;
+    let key = KeyPair::from_pem(&authority.key_pem()).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(authority.certificate_pem(), &key).unwrap();
+    let year = rcgen::date_time_ymd;
+    let list = CertificateRevocationListParams {
+        this_update: year(2020, 1, 1),
+        next_update: year(2090, 1, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: vec![RevokedCertParams {
+            serial_number: SerialNumber::from(serial.0),
+            revocation_time: year(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(&issuer).unwrap().pem().unwrap()
+}
