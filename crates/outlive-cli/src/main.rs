@@ -16,6 +16,7 @@ mod output;
 mod progress;
 mod quantity;
 mod server;
+mod service;
 mod usage;
 mod views;
 

@@ -12,6 +12,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::server::{Server, ServerOptions, new_token};
+use crate::service;
 
 /// Run a persistent memory unit and its manager
 ///
@@ -76,7 +77,9 @@ impl Serve {
                 context_path.display()
             )
         })?;
+        service::ready(&format!("serving control {control}, data {}", server.data()));
         let ended = server.await_signal();
+        service::stopping();
         server.stop()?;
         ended
     }
