@@ -6,6 +6,9 @@
 //! incarnation, manager generation. Nothing here knows regions or what their bytes mean; the catalog's
 //! region is formatted once and then belongs to the manager.
 //!
+//! [`simulated`] is persistent memory that loses power where a test wants it to. It is always built, as the simulated
+//! fabric is: it needs no dependency, no [`MediaSpec`] names it, and a feature would build everything twice.
+//!
 //! Invariants:
 //!
 //! - *placed* on file media survives the unit's process; *persistent* means that a flush that began after
@@ -24,6 +27,7 @@ mod mapping;
 pub mod media;
 pub mod medium;
 pub mod memory;
+pub mod simulated;
 pub mod spec;
 pub mod superblock;
 pub mod volume;

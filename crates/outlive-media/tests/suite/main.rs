@@ -6,3 +6,4 @@ mod crash;
 mod faulty;
 mod file_volume;
 mod poison;
+mod simulated;
