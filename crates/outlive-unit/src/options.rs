@@ -8,7 +8,7 @@ use outlive_audit::Audit;
 /// Settings of a [`Unit`](crate::Unit).
 #[derive(Clone, Debug)]
 pub struct UnitOptions {
-    /// What a manager must prove to know before it may program this unit.
+    /// What a manager in the same process must prove to know before it may program this unit.
     pub secret: AttachSecret,
     /// Address that clients are told to connect to; `None`: the one the data listener is bound to.
     pub advertise: Option<String>,
@@ -45,7 +45,7 @@ impl UnitOptions {
     }
 }
 
-/// A secret shared by a unit and its managers. The development form of authentication.
+/// A secret that a unit shares with the manager in its own process.
 #[derive(Clone)]
 pub struct AttachSecret(Vec<u8>);
 
@@ -53,6 +53,11 @@ impl AttachSecret {
     /// Uses the given bytes; nobody can attach with an empty secret.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
+    }
+
+    /// One that nobody knows, for a unit whose managers come over the network.
+    pub fn of_nobody() -> Self {
+        Self(Vec::new())
     }
 
     /// 32 random bytes, for a manager in the same process.

@@ -1,16 +1,19 @@
 //! The unit itself.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use outlive_fabric::tcp::{Limits, Listener};
+use outlive_identity::{Name, ServerTls};
 use outlive_media::{MediaError, MediaSpec, Volume};
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tonic::transport::Channel;
 
-use crate::admin::AdminService;
+use crate::admin::{AdminService, network};
 use crate::core::Core;
 use crate::counters::Totals;
 use crate::events::Event;
@@ -94,6 +97,29 @@ impl Unit {
         in_process::client(self.admin())
     }
 
+    /// Serves the admin service over mutual TLS on `listener` until `stopped`: to the `managers` that are named, and to
+    /// nobody else, whatever certificate they have. A manager that was let in needs no other proof. Call it inside a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`UnitError::ServeAdmin`].
+    pub async fn serve_admin(
+        &self,
+        listener: TcpListener,
+        tls: ServerTls,
+        managers: Vec<Name>,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<(), UnitError> {
+        let audit = self.core.options.audit.clone();
+        let incoming =
+            network::admit(listener, tls, audit).map_err(|error| UnitError::ServeAdmin(error.into()))?;
+        let address = incoming.local_addr();
+        tracing::info!(%address, ?managers, "unit serves managers");
+        network::serve(self.admin(), incoming, managers, stopped)
+            .await
+            .map_err(|error| UnitError::ServeAdmin(error.into()))
+    }
+
     /// This unit's incarnation, raised (and persistent, where the medium can) since it was opened.
     pub fn incarnation(&self) -> u64 {
         self.core.volume.incarnation()
@@ -154,4 +180,7 @@ pub enum UnitError {
         #[source]
         source: io::Error,
     },
+    /// The admin service over the network.
+    #[error("cannot serve managers over the network")]
+    ServeAdmin(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -6,6 +6,7 @@ mod admin;
 mod audited;
 mod controlled;
 mod fence;
+mod network;
 mod poison;
 mod protection;
 mod restart;
