@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use outlive_fabric::{RegionId, TicketId};
+use outlive_identity::ConnectError;
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use outlive_proto::v1::{
     AdmitRequest, AttachRequest, AttachResponse, ConnectionsRequest, DescribeRequest, ErrorCode,
@@ -202,8 +203,15 @@ impl UnitLink {
 /// The reason in a status of the unit's; one without a reason came from the transport.
 pub(crate) fn reason(status: &Status) -> ControlError {
     status.control_error().unwrap_or_else(|| {
-        let message = format!("the unit cannot be reached: {}", status.message());
-        ControlError::new(ErrorCode::UnitUnreachable, message)
+        // Whether it is gone, or an impostor answers, stands among the causes.
+        let why = match ConnectError::find(status) {
+            Some(error) => error.to_string(),
+            None => status.message().to_owned(),
+        };
+        ControlError::new(
+            ErrorCode::UnitUnreachable,
+            format!("the unit cannot be reached: {why}"),
+        )
     })
 }
 

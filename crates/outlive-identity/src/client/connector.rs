@@ -34,6 +34,16 @@ pub fn connector(tls: ClientTls, address: impl Into<String>, timeout: Duration) 
     }
 }
 
+impl Connector {
+    /// Makes one connection.
+    ///
+    /// # Errors
+    /// Why none came about.
+    pub async fn connect(&self) -> Result<ClientStream, ConnectError> {
+        connect(&self.tls, &self.address, self.timeout).await
+    }
+}
+
 impl Service<Uri> for Connector {
     type Response = TokioIo<ClientStream>;
     type Error = ConnectError;
@@ -44,12 +54,8 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self {
-            tls,
-            address,
-            timeout,
-        } = self.clone();
-        Box::pin(async move { connect(&tls, &address, timeout).await.map(TokioIo::new) })
+        let connector = self.clone();
+        Box::pin(async move { connector.connect().await.map(TokioIo::new) })
     }
 }
 
