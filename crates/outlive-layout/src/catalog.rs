@@ -1,20 +1,25 @@
-//! The catalog: which regions a unit holds, where they lie, and who owns them.
+//! The catalog: which regions a unit holds, where they lie, who may use them and who owns them, and which identities
+//! have a role or were revoked.
 //!
 //! The state is what results from applying records, in order, to an empty catalog; records are the
 //! payloads of updates in the catalog's own checkpoint region, and the state's encoding is the payload
 //! of its snapshots. A record that would break an invariant is refused and changes nothing. Invariants:
-//! no two extents overlap, each lies in the allocatable range, names are unique, generations only rise. Free space
-//! is whatever no extent covers, so nothing can leak.
+//! no two extents overlap, each lies in the allocatable range, names are unique, generations only rise, access lists and
+//! identities are within their bounds. Free space is whatever no extent covers, so nothing can leak.
 
+mod access;
 mod allocator;
 mod encoding;
+mod identity;
 mod record;
 mod state;
 
+pub use access::{AccessList, AccessRight};
 pub use allocator::{Allocator, NoSpace};
 pub use encoding::CatalogDecodeError;
+pub use identity::{IdentityEntry, MAX_IDENTITIES, MAX_SERIAL_BYTES, MAX_SERIALS};
 pub use record::{Extent, Record};
-pub use state::{Catalog, CatalogError, RegionEntry, Violation};
+pub use state::{Catalog, CatalogError, Owner, RegionEntry, Violation};
 
 use crate::geometry::BLOCK_BYTES;
 
@@ -45,4 +50,10 @@ pub fn valid_name(name: &str) -> bool {
             .bytes()
             .next()
             .is_some_and(|first| first.is_ascii_alphanumeric())
+}
+
+/// Whether an identity may have this name: 1 to [`MAX_IDENTITY_BYTES`](crate::metadata::MAX_IDENTITY_BYTES) bytes, otherwise
+/// as a region's.
+pub fn valid_identity(name: &str) -> bool {
+    name.len() <= crate::metadata::MAX_IDENTITY_BYTES && valid_name(name)
 }

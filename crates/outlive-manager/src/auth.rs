@@ -1,49 +1,31 @@
-//! Who is calling: the one seam where identities come from.
+//! Who is calling: the one seam where identities come from. What they may do is decided in `access`.
 //!
 //! This first form knows one secret, a bearer token, and gives whoever holds it the identity `local`.
-//! Mutual TLS will put another [`Identity`] into the request at this same place; nothing behind it changes.
+//! Mutual TLS will put another [`Caller`] into the request at this same place; nothing behind it changes.
 
 use std::fmt;
 
-use tonic::service::Interceptor;
-use tonic::{Request, Status};
-
+use outlive_identity::{Caller, Serial};
 use outlive_proto::ControlError;
 use outlive_proto::v1::ErrorCode;
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
 
 /// The metadata key that carries the token: `authorization: Bearer …`.
 const METADATA_KEY: &str = "authorization";
 const SCHEME: &str = "Bearer ";
 
-/// An authenticated caller. Only an interceptor of this module makes one; a request without one is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity(String);
-
-impl Identity {
-    /// The caller's name, as it stands beside its connections.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the caller may read the whole catalog. The holder of the local token may.
-    #[must_use]
-    pub fn is_administrator(&self) -> bool {
-        self.0 == LOCAL
-    }
-
-    /// Who sent `request`.
-    ///
-    /// # Errors
-    /// `NO_ACCESS` where no interceptor vouched for the caller.
-    pub fn of<T>(request: &Request<T>) -> Result<Self, ControlError> {
-        let identity = request.extensions().get::<Self>().cloned();
-        identity.ok_or_else(|| ControlError::new(ErrorCode::NoAccess, "the caller is not authenticated"))
-    }
+/// Who sent `request`.
+///
+/// # Errors
+/// `NO_ACCESS` where nobody vouched for the caller.
+pub(crate) fn caller<T>(request: &Request<T>) -> Result<Caller, ControlError> {
+    let caller = request.extensions().get::<Caller>().cloned();
+    caller.ok_or_else(|| ControlError::new(ErrorCode::NoAccess, "the caller is not authenticated"))
 }
 
 /// The holder of the local token.
-pub(crate) const LOCAL: &str = "local";
+const LOCAL: &str = "local";
 
 /// Lets in whoever presents the token, as identity `local`.
 #[derive(Clone)]
@@ -77,7 +59,12 @@ impl Interceptor for BearerAuth {
             let message = "the bearer token is missing or wrong: use the context file that `serve` wrote";
             return Err(ControlError::new(ErrorCode::NoAccess, message).into());
         }
-        request.extensions_mut().insert(Identity(LOCAL.to_owned()));
+        let caller = Caller {
+            name: LOCAL.parse().expect("it is a name"),
+            serial: Serial(Vec::new()),
+            source: request.remote_addr(),
+        };
+        request.extensions_mut().insert(caller);
         Ok(request)
     }
 }
@@ -116,9 +103,8 @@ mod tests {
 
     #[test]
     fn the_token_makes_the_local_identity() {
-        let identity = Identity::of(&present(Some("Bearer secret")).unwrap()).unwrap();
-        assert_eq!(identity.name(), "local");
-        assert!(identity.is_administrator());
+        let caller = caller(&present(Some("Bearer secret")).unwrap()).unwrap();
+        assert_eq!(caller.name.as_str(), "local");
     }
 
     #[test]
@@ -139,6 +125,6 @@ mod tests {
             );
         }
         assert!(BearerAuth::new("").is_err());
-        assert!(Identity::of(&Request::new(())).is_err());
+        assert!(caller(&Request::new(())).is_err());
     }
 }

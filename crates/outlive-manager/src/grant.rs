@@ -8,7 +8,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
+use outlive_audit::Act;
 use outlive_fabric::{RegionId, TicketId};
+use outlive_identity::Caller;
 use outlive_layout::catalog::Record;
 use outlive_proto::ControlError;
 use outlive_proto::v1::region_event::Kind;
@@ -18,9 +20,20 @@ use outlive_proto::v1::{
 };
 use tokio::sync::OwnedMutexGuard;
 
+use crate::access::{Leave, Right, Want};
+use crate::call::Call;
 use crate::catalog::{RegionRecord, layout_id};
 use crate::shared::{Attachment, Shared};
-use crate::{Identity, limits};
+use crate::{account, limits};
+
+/// Which writers a fence stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fence {
+    /// Those of older generations.
+    Below,
+    /// Those of the generation itself, too.
+    Through,
+}
 
 impl Shared {
     /// Opens a region as primary or as backup.
@@ -29,21 +42,24 @@ impl Shared {
     /// `OWNED` as primary while another is alive and take-over was not asked for.
     pub(crate) async fn open(
         self: Arc<Self>,
-        identity: &Identity,
+        caller: &Caller,
         request: OpenRegionRequest,
     ) -> Result<Opened, ControlError> {
         self.check_rate()?;
         let is_primary = is_primary(request.role())?;
         let attachment = self.attachment().await?;
-        let (_lock, record) = self.locked(&request.name).await?;
-        if !is_primary {
-            return self.grant_read(&attachment, identity, &record).await;
-        }
-        let owner = owner_label(request.owner, identity)?;
-        if !request.take_over {
-            self.check_unowned(&attachment, &record).await?;
-        }
-        self.grant_next(&attachment, identity, record, owner).await
+        let want = request.want();
+        let (_lock, record) = self.locked(caller, &want).await?;
+        let granted = if is_primary {
+            let owner = owner_label(&request.owner, caller)?;
+            if !request.take_over {
+                self.check_unowned(&attachment, &record).await?;
+            }
+            self.grant_next(&attachment, caller, &want, record, owner).await?
+        } else {
+            self.grant_read(&attachment, caller, &want, &record).await?
+        };
+        Ok(self.granted(Act::Open, caller, &want, granted))
     }
 
     /// Lets the owner of this generation, or a backup, connect again. Never raises the generation.
@@ -52,20 +68,23 @@ impl Shared {
     /// `FENCED` when the generation has moved on or was closed.
     pub(crate) async fn reconnect(
         self: Arc<Self>,
-        identity: &Identity,
+        caller: &Caller,
         request: ReconnectRegionRequest,
     ) -> Result<Opened, ControlError> {
         self.check_rate()?;
         let is_primary = is_primary(request.role())?;
         let attachment = self.attachment().await?;
-        let (_lock, record) = self.locked(&request.name).await?;
-        if !is_primary {
-            return self.grant_read(&attachment, identity, &record).await;
-        }
-        check_generation(&record, request.generation)?;
-        let grant = self.grant_same(&attachment, identity, &record);
-        self.expecting(&attachment, record.id, record.generation, grant)
-            .await
+        let want = request.want();
+        let (_lock, record) = self.locked(caller, &want).await?;
+        let granted = if is_primary {
+            check_generation(&record, request.generation)?;
+            let grant = self.grant_same(&attachment, caller, &want, &record);
+            self.expecting(&attachment, record.id, record.generation, grant)
+                .await?
+        } else {
+            self.grant_read(&attachment, caller, &want, &record).await?
+        };
+        Ok(self.granted(Act::Reconnect, caller, &want, granted))
     }
 
     /// Makes the caller primary if the generation still is the expected one.
@@ -74,13 +93,14 @@ impl Shared {
     /// `LOST_RACE`, naming the generation, when it is not.
     pub(crate) async fn take_over(
         self: Arc<Self>,
-        identity: &Identity,
+        caller: &Caller,
         request: TakeoverRegionRequest,
     ) -> Result<Opened, ControlError> {
         self.check_rate()?;
-        let owner = owner_label(request.owner, identity)?;
+        let owner = owner_label(&request.owner, caller)?;
         let attachment = self.attachment().await?;
-        let (_lock, record) = self.locked(&request.name).await?;
+        let want = request.want();
+        let (_lock, record) = self.locked(caller, &want).await?;
         if record.generation != request.expected_generation {
             let message = format!(
                 "region {:?} is at generation {}, not {}: another takeover won",
@@ -89,7 +109,8 @@ impl Shared {
             let error = ControlError::new(ErrorCode::LostRace, message).at_generation(record.generation);
             return Err(error.owned_by(record.owner_label()));
         }
-        self.grant_next(&attachment, identity, record, owner).await
+        let granted = self.grant_next(&attachment, caller, &want, record, owner).await?;
+        Ok(self.granted(Act::Takeover, caller, &want, granted))
     }
 
     /// Gives up ownership. The generation is kept; whoever opens next gets the one after it.
@@ -98,10 +119,11 @@ impl Shared {
     /// `FENCED` when the generation has moved on or was closed already.
     pub(crate) async fn close(
         &self,
+        caller: &Caller,
         request: &CloseRegionRequest,
     ) -> Result<CloseRegionResponse, ControlError> {
         let attachment = self.attachment().await?;
-        let (_lock, record) = self.locked(&request.name).await?;
+        let (_lock, record) = self.locked(caller, &request.want()).await?;
         check_generation(&record, request.generation)?;
         let (region, generation) = (record.id, record.generation);
         self.commit(
@@ -114,62 +136,63 @@ impl Shared {
         .await?;
         self.live.tell(region, Kind::OwnerClosed);
         // Programmed by a manager before this one, the region may have connections all the same.
-        match attachment.checked(attachment.unit.fence(region, generation, true).await) {
-            Ok(_) => self.describe_page(&attachment, region).await?,
+        match self
+            .fence(&attachment, caller, &record, generation, Fence::Through)
+            .await
+        {
+            Ok(()) => self.describe_page(&attachment, region).await?,
             Err(error) if error.code == ErrorCode::NoSuchRegion => {}
             Err(error) => return Err(error),
         }
+        let entry = account::done(Act::Close, caller).region(&record.name);
+        self.options.audit.record(&entry.generation(generation));
         Ok(CloseRegionResponse {})
     }
 
-    /// Read access to the catalog.
+    /// Read access to the catalog, for administrators: it shows every region.
     ///
     /// # Errors
-    /// `NO_ACCESS` for callers that are not administrators.
-    pub(crate) async fn open_catalog(&self, identity: &Identity) -> Result<Opened, ControlError> {
+    /// `LIMIT`; what the unit says.
+    pub(crate) async fn open_catalog(&self, caller: &Caller) -> Result<Opened, ControlError> {
         self.check_rate()?;
-        if !identity.is_administrator() {
-            let message = format!(
-                "{} is not an administrator: the catalog shows every region",
-                identity.name()
-            );
-            return Err(ControlError::new(ErrorCode::NoAccess, message));
-        }
         let attachment = self.attachment().await?;
-        let ticket = new_ticket()?;
-        let (region, generation) = (attachment.catalog_region, attachment.manager_generation());
-        let admitted = attachment
-            .unit
-            .admit(ticket, region, identity.name(), false, generation)
-            .await;
-        attachment.checked(admitted)?;
+        let region = attachment.catalog_region;
+        let generation = attachment.manager_generation();
+        let admitted = self.admit(&attachment, caller, region, false, generation).await?;
+        let handed = self
+            .hand_out(&attachment, caller, &Want::Administer, region, admitted)
+            .await?;
+        let entry = account::done(Act::OpenCatalog, caller).right(Right::Administrator.name());
+        self.options.audit.record(&entry.generation(generation));
         Ok(Opened {
             region: Some(catalog_as_region(&attachment)),
-            ..opened(&attachment, ticket)
+            ..handed
         })
     }
 
-    /// Locks a region and finds it; the order matters, since whoever held the lock before may have deleted it.
+    /// Locks the region that is wanted and finds it; the order matters, since whoever held the lock before may have
+    /// deleted it, or taken the right to it.
     ///
     /// # Errors
-    /// `NO_SUCH_REGION`; `UNIT_UNREACHABLE` when others work on it for too long.
+    /// `NO_SUCH_REGION`, `NO_ACCESS`; `UNIT_UNREACHABLE` when others work on it for too long.
     pub(crate) async fn locked(
         &self,
-        name: &str,
+        caller: &Caller,
+        want: &Want<'_>,
     ) -> Result<(OwnedMutexGuard<()>, RegionRecord), ControlError> {
-        let id = self.catalog.named(name)?.id;
+        let RegionRecord { id, .. } = self.catalog.authorised(caller, want)?;
+        let name = want.region().unwrap_or_default();
         let lock = tokio::time::timeout(limits::REGION_WAIT, self.live.lock_of(id).lock_owned());
         let lock = lock.await.map_err(|_elapsed| {
             let waited = limits::REGION_WAIT.as_secs();
             let message = format!("others have worked on region {name:?} for {waited} s: try again");
             ControlError::new(ErrorCode::UnitUnreachable, message)
         })?;
-        let record = self.catalog.named(name).ok().filter(|record| record.id == id);
-        let Some(record) = record else {
+        if self.catalog.identified(id).is_none() {
             self.live.forget(id);
             return Err(crate::catalog::no_such_region(name));
-        };
-        Ok((lock, record))
+        }
+        Ok((lock, self.catalog.authorised(caller, want)?))
     }
 
     /// Tells a region's watchers that its owner is lost, if it is.
@@ -189,11 +212,14 @@ impl Shared {
             return false;
         }
         let presence = self.live.presence(record.id, record.generation);
-        presence.connected || presence.expected || self.is_in_grace(record)
+        presence.connected || self.owner_may_come(record)
     }
 
     /// Whether an owner that is not connected may still come.
     fn owner_may_come(&self, record: &RegionRecord) -> bool {
+        if self.catalog.leave(record.owner_identity(), Some(record.id)) != Leave::All {
+            return false;
+        }
         self.live.presence(record.id, record.generation).expected || self.is_in_grace(record)
     }
 
@@ -237,7 +263,8 @@ impl Shared {
     async fn grant_next(
         self: &Arc<Self>,
         attachment: &Attachment,
-        identity: &Identity,
+        caller: &Caller,
+        want: &Want<'_>,
         record: RegionRecord,
         owner: String,
     ) -> Result<Opened, ControlError> {
@@ -255,22 +282,25 @@ impl Shared {
                 region: layout_id(region),
                 generation,
                 owner,
+                identity: caller.name.to_string(),
             },
         )
         .await?;
         let grant = async {
             self.live.tell(region, Kind::Generation);
             let is_described = self.ensure_programmed(attachment, region).await?;
-            attachment.checked(attachment.unit.fence(region, generation, false).await)?;
+            self.fence(attachment, caller, &record, generation, Fence::Below)
+                .await?;
             let fence_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             if !is_described {
                 self.describe_page(attachment, region).await?;
             }
-            let admitted = self.admit(attachment, identity, region, true, generation).await?;
+            let admitted = self.admit(attachment, caller, region, true, generation).await?;
+            let handed = self.hand_out(attachment, caller, want, region, admitted).await?;
             Ok(Opened {
                 fenced_generation: before,
                 fence_us,
-                ..self.with_region(admitted, region)
+                ..self.with_region(handed, region)
             })
         };
         self.expecting(attachment, region, generation, grant).await
@@ -280,38 +310,93 @@ impl Shared {
     async fn grant_same(
         &self,
         attachment: &Attachment,
-        identity: &Identity,
+        caller: &Caller,
+        want: &Want<'_>,
         record: &RegionRecord,
     ) -> Result<Opened, ControlError> {
         let begun = Clock::now();
         let (region, generation) = (record.id, record.generation);
         self.ensure_programmed(attachment, region).await?;
-        attachment.checked(attachment.unit.fence(region, generation, true).await)?;
+        self.fence(attachment, caller, record, generation, Fence::Through)
+            .await?;
         let fence_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let admitted = self.admit(attachment, identity, region, true, generation).await?;
+        let admitted = self.admit(attachment, caller, region, true, generation).await?;
+        let handed = self.hand_out(attachment, caller, want, region, admitted).await?;
         Ok(Opened {
             fence_us,
-            ..self.with_region(admitted, region)
+            ..self.with_region(handed, region)
         })
     }
 
     async fn grant_read(
         &self,
         attachment: &Attachment,
-        identity: &Identity,
+        caller: &Caller,
+        want: &Want<'_>,
         record: &RegionRecord,
     ) -> Result<Opened, ControlError> {
         self.ensure_programmed(attachment, record.id).await?;
         let admitted = self
-            .admit(attachment, identity, record.id, false, record.generation)
+            .admit(attachment, caller, record.id, false, record.generation)
             .await?;
-        Ok(self.with_region(admitted, record.id))
+        let handed = self
+            .hand_out(attachment, caller, want, record.id, admitted)
+            .await?;
+        Ok(self.with_region(handed, record.id))
+    }
+
+    /// Hands a ticket out, unless the right to it was taken meanwhile: revoking an identity takes no region's lock, so it
+    /// may have passed between the decision and the ticket. Then the ticket is void before anybody has seen it.
+    async fn hand_out(
+        &self,
+        attachment: &Attachment,
+        caller: &Caller,
+        want: &Want<'_>,
+        region: RegionId,
+        opened: Opened,
+    ) -> Result<Opened, ControlError> {
+        let Err(error) = self.catalog.authorise(caller, want) else {
+            return Ok(opened);
+        };
+        self.confine(attachment, caller.name.as_str(), region).await?;
+        Err(error)
+    }
+
+    /// Writes a grant down.
+    fn granted(&self, act: Act, caller: &Caller, want: &Want<'_>, opened: Opened) -> Opened {
+        let generation = opened.region.as_ref().map_or(0, |region| region.generation);
+        let entry = account::done(act, caller).generation(generation);
+        let entry = entry.region(want.region().unwrap_or_default());
+        let right = want.right().map_or("", Right::name);
+        self.options.audit.record(&entry.right(right));
+        opened
+    }
+
+    /// Makes sure that not one byte of an older generation (or, with [`Fence::Through`], of this one) can land any more.
+    async fn fence(
+        &self,
+        attachment: &Attachment,
+        caller: &Caller,
+        record: &RegionRecord,
+        generation: u64,
+        reach: Fence,
+    ) -> Result<(), ControlError> {
+        let through = reach == Fence::Through;
+        let fenced = attachment.checked(attachment.unit.fence(record.id, generation, through).await);
+        let entry = match &fenced {
+            Ok(stopped) => account::done(Act::Fence, caller).count(u64::from(*stopped)),
+            Err(error) if error.code == ErrorCode::NoSuchRegion => return Err(error.clone()),
+            Err(error) => account::failed(Act::Fence, caller, error),
+        };
+        let entry = entry.region(&record.name).generation(generation);
+        self.options.audit.record(&entry);
+        fenced.map(drop)
     }
 
     async fn admit(
         &self,
         attachment: &Attachment,
-        identity: &Identity,
+        caller: &Caller,
         region: RegionId,
         writable: bool,
         generation: u64,
@@ -319,7 +404,7 @@ impl Shared {
         let ticket = new_ticket()?;
         let admitted = attachment
             .unit
-            .admit(ticket, region, identity.name(), writable, generation)
+            .admit(ticket, region, caller.name.as_str(), writable, generation)
             .await;
         attachment.checked(admitted)?;
         Ok(opened(attachment, ticket))
@@ -335,7 +420,7 @@ impl Shared {
 
     /// Programs a region's translation unless it was under this attachment. Returns whether it did, and so
     /// wrote the metadata page, too.
-    async fn ensure_programmed(
+    pub(crate) async fn ensure_programmed(
         &self,
         attachment: &Attachment,
         region: RegionId,
@@ -372,7 +457,11 @@ impl Shared {
     }
 
     /// Rewrites a region's metadata page from the catalog.
-    async fn describe_page(&self, attachment: &Attachment, region: RegionId) -> Result<(), ControlError> {
+    pub(crate) async fn describe_page(
+        &self,
+        attachment: &Attachment,
+        region: RegionId,
+    ) -> Result<(), ControlError> {
         let Some(record) = self.catalog.identified(region) else {
             return Ok(());
         };
@@ -472,7 +561,7 @@ fn is_primary(role: Role) -> Result<bool, ControlError> {
 }
 
 /// What others are told about the owner; never empty, since an empty owner says that the region is closed.
-fn owner_label(owner: String, identity: &Identity) -> Result<String, ControlError> {
+fn owner_label(owner: &str, caller: &Caller) -> Result<String, ControlError> {
     if owner.len() > limits::OWNER_BYTES {
         let message = format!(
             "an owner's label has at most {} bytes, not {}",
@@ -482,9 +571,9 @@ fn owner_label(owner: String, identity: &Identity) -> Result<String, ControlErro
         return Err(ControlError::new(ErrorCode::Invalid, message));
     }
     Ok(if owner.is_empty() {
-        identity.name().to_owned()
+        caller.name.to_string()
     } else {
-        owner
+        owner.to_owned()
     })
 }
 

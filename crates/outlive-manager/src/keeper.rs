@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use outlive_fabric::RegionId;
+use outlive_layout::catalog::Record;
 use outlive_proto::ControlError;
 use outlive_proto::v1::region_event::Kind;
 use outlive_proto::v1::unit_event::Event;
@@ -11,11 +12,12 @@ use outlive_proto::v1::{AttachResponse, ErrorCode, LiveConnection, UnitEvent};
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use crate::catalog::{Catalog, Recovered};
+use crate::access::Leave;
+use crate::catalog::{Catalog, CatalogWriter, CommitError, Recovered, now_ms};
 use crate::live::region_of;
 use crate::shared::{Attachment, Loss, Shared};
 use crate::unit::{self, UnitLink};
-use crate::{AttachError, ManagerOptions, limits};
+use crate::{AttachError, ManagerOptions, identities, limits};
 
 /// An attachment that is ready for work, and what must be followed.
 pub(crate) struct Attached {
@@ -42,6 +44,7 @@ pub(crate) async fn attach(
         .map_err(AttachError::Unit)?;
     let recovered = Recovered::open(options.connect.clone(), &response, catalog_region, ticket).await?;
     let writer = recovered.install(catalog)?;
+    found(options, catalog, &writer).await?;
     let connections = reconcile(&unit, catalog, catalog_region)
         .await
         .map_err(AttachError::Unit)?;
@@ -71,8 +74,34 @@ pub(crate) async fn attach(
     })
 }
 
-/// Stops what the catalog does not allow: connections to regions it does not know, and write connections
-/// below their region's generation. Returns the connections that remain.
+/// Makes the administrators of the options administrators, where they are not.
+async fn found(
+    options: &ManagerOptions,
+    catalog: &Catalog,
+    writer: &CatalogWriter,
+) -> Result<(), AttachError> {
+    for (name, serial) in &options.administrators {
+        let known = catalog.identity(name.as_str());
+        if known.as_ref().is_some_and(|known| known.revoked) {
+            tracing::warn!(%name, "revoked, and so not made an administrator at start");
+        }
+        let Some(identity) = identities::founded(known.as_ref(), name, serial.as_ref(), now_ms()) else {
+            continue;
+        };
+        let founded = writer.commit(Record::IdentitySet { identity }).await;
+        founded.map_err(|error| match error {
+            CommitError::Refused(error) => AttachError::Unit(error),
+            CommitError::Unknown(why) => {
+                AttachError::Unit(ControlError::new(ErrorCode::UnitUnreachable, why))
+            }
+        })?;
+        tracing::info!(%name, "made an administrator");
+    }
+    Ok(())
+}
+
+/// Stops what the catalog does not allow: connections to regions it does not know, write connections below their
+/// region's generation, and those of identities that lack the right. Returns the connections that remain.
 async fn reconcile(
     unit: &UnitLink,
     catalog: &Catalog,
@@ -80,15 +109,21 @@ async fn reconcile(
 ) -> Result<Vec<LiveConnection>, ControlError> {
     let mut withdrawn = HashSet::new();
     let mut fenced = HashSet::new();
+    let mut confined = HashSet::new();
     for connection in unit.all_connections().await? {
         let Some(region) = region_of(&connection) else {
             continue;
         };
-        if region == catalog_region {
-            continue;
-        }
-        match verdict(catalog, region, &connection) {
+        match verdict(catalog, catalog_region, region, &connection) {
             Verdict::Allowed => {}
+            Verdict::NoRight { keep_readers } => {
+                let identity = &connection.identity;
+                if confined.insert((region, identity.clone())) {
+                    tracing::warn!(%region, identity, "stopping connections whose identity lost the right to them");
+                    let revoked = unit.revoke(Some(region), identity, keep_readers).await;
+                    unconfirmed_is_known(region, revoked)?;
+                }
+            }
             Verdict::Unknown => {
                 if withdrawn.insert(region) {
                     tracing::warn!(%region, "stopping connections to a region that the catalog does not know");
@@ -98,13 +133,7 @@ async fn reconcile(
             Verdict::Stale { generation } => {
                 if fenced.insert(region) {
                     tracing::warn!(%region, generation, "stopping write connections of an older generation");
-                    match unit.fence(region, generation, false).await {
-                        // The unit grants nothing for it, and each grant fences anew: the others need not wait.
-                        Err(error) if error.code == ErrorCode::FenceUnconfirmed => {
-                            tracing::error!(%region, %error, "an older generation is not fenced yet");
-                        }
-                        fenced => drop(fenced?),
-                    }
+                    unconfirmed_is_known(region, unit.fence(region, generation, false).await)?;
                 }
             }
         }
@@ -112,9 +141,25 @@ async fn reconcile(
     unit.all_connections().await
 }
 
+/// Connections that did not confirm that they stopped keep their own region from being granted: the unit grants nothing
+/// for it. The others need not wait.
+fn unconfirmed_is_known(region: RegionId, stopped: Result<u32, ControlError>) -> Result<(), ControlError> {
+    match stopped {
+        Err(error) if error.code == ErrorCode::FenceUnconfirmed => {
+            tracing::error!(%region, %error, "connections that must not be are not stopped yet");
+            Ok(())
+        }
+        stopped => stopped.map(drop),
+    }
+}
+
 /// What the catalog says about a live connection.
 enum Verdict {
     Allowed,
+    /// Its identity may not have it.
+    NoRight {
+        keep_readers: bool,
+    },
     /// Its region does not exist, or never had that generation.
     Unknown,
     /// It may write, and its generation has passed.
@@ -123,14 +168,34 @@ enum Verdict {
     },
 }
 
-fn verdict(catalog: &Catalog, region: RegionId, connection: &LiveConnection) -> Verdict {
+fn verdict(
+    catalog: &Catalog,
+    catalog_region: RegionId,
+    region: RegionId,
+    connection: &LiveConnection,
+) -> Verdict {
+    let is_of_catalog = region == catalog_region;
+    if is_of_catalog && connection.writable {
+        // The manager's own.
+        return Verdict::Allowed;
+    }
+    let no_right = match catalog.leave(&connection.identity, (!is_of_catalog).then_some(region)) {
+        Leave::All => None,
+        Leave::Readers if !connection.writable => None,
+        left => Some(Verdict::NoRight {
+            keep_readers: left == Leave::Readers,
+        }),
+    };
+    if is_of_catalog {
+        return no_right.unwrap_or(Verdict::Allowed);
+    }
     match catalog.identified(region) {
         None => Verdict::Unknown,
         Some(record) if connection.generation > record.generation => Verdict::Unknown,
         Some(record) if connection.writable && connection.generation < record.generation => Verdict::Stale {
             generation: record.generation,
         },
-        Some(_) => Verdict::Allowed,
+        Some(_) => no_right.unwrap_or(Verdict::Allowed),
     }
 }
 
@@ -259,9 +324,7 @@ fn take_in(shared: &Arc<Shared>, attachment: &Attachment, event: Event) {
             let Some(region) = region_of(&connection) else {
                 return;
             };
-            if region != attachment.catalog_region {
-                opened(shared, attachment, region, connection);
-            }
+            opened(shared, attachment, region, connection);
         }
         Event::Closed(connection) => {
             let Some(region) = region_of(&connection) else {
@@ -279,9 +342,11 @@ fn take_in(shared: &Arc<Shared>, attachment: &Attachment, event: Event) {
 }
 
 fn opened(shared: &Arc<Shared>, attachment: &Attachment, region: RegionId, connection: LiveConnection) {
-    let verdict = verdict(&shared.catalog, region, &connection);
-    let is_owner = connection.writable;
-    if !matches!(verdict, Verdict::Unknown) {
+    let is_of_catalog = region == attachment.catalog_region;
+    let verdict = verdict(&shared.catalog, attachment.catalog_region, region, &connection);
+    let is_owner = connection.writable && !is_of_catalog;
+    let identity = connection.identity.clone();
+    if !is_of_catalog && !matches!(verdict, Verdict::Unknown) {
         shared
             .live
             .opened(region, attachment.manager_generation(), connection);
@@ -289,6 +354,10 @@ fn opened(shared: &Arc<Shared>, attachment: &Attachment, region: RegionId, conne
     match verdict {
         Verdict::Allowed if is_owner => shared.live.tell(region, Kind::OwnerConnected),
         Verdict::Allowed => {}
+        Verdict::NoRight { keep_readers } => {
+            let unit = attachment.unit.clone();
+            tokio::spawn(async move { unit.revoke(Some(region), &identity, keep_readers).await });
+        }
         Verdict::Unknown => {
             // Its ticket outlived the region; withdrawing waits for connections, so it gets a task of its own.
             let unit = attachment.unit.clone();

@@ -8,6 +8,7 @@
 //!   unknown: then the manager attaches anew, recovers and compares.
 //! - Free space is what the catalog does not name: nothing leaks, and nothing is granted twice.
 //! - A generation is durable, then everything below it is fenced and confirmed, then access is granted.
+//! - Who may do what is decided in one place, for every call, from the catalog as it is now.
 //! - Every table is bounded by a constant in [`limits`].
 //!
 //! It fails per call with a [`ControlError`](outlive_proto::ControlError); while its unit is away calls
@@ -28,12 +29,17 @@
 //! # }
 //! ```
 
+mod access;
+mod account;
 pub mod auth;
+mod call;
 mod catalog;
 mod error;
 mod grant;
+mod identities;
 mod keeper;
 pub mod limits;
+mod lists;
 mod live;
 mod manager;
 mod options;
@@ -47,7 +53,7 @@ mod unit;
 mod view;
 mod watching;
 
-pub use auth::{BearerAuth, Identity};
+pub use auth::BearerAuth;
 pub use error::AttachError;
 pub use manager::Manager;
 pub use options::{CatalogConnector, ManagerOptions, tcp_connector};

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use outlive_audit::Audit;
 use outlive_fabric::tcp::{self, ConnectOptions};
 use outlive_fabric::{Endpoint, FabricError, TicketId};
+use outlive_identity::{Name, Serial};
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use tonic::transport::Channel;
 
@@ -31,6 +33,11 @@ pub struct ManagerOptions {
     pub opens_per_second: u32,
     /// Opens that may come at once after a quiet time.
     pub open_burst: u32,
+    /// Identities that are made administrators at every attach unless they are, or were revoked; with the serial number
+    /// of the one certificate that counts, where not every one does. So the first administrator gets in.
+    pub administrators: Vec<(Name, Option<Serial>)>,
+    /// Where grants, refusals, fences and administrative acts are written down.
+    pub audit: Audit,
 }
 
 impl ManagerOptions {
@@ -44,7 +51,16 @@ impl ManagerOptions {
             connect: tcp_connector(),
             opens_per_second: limits::OPENS_PER_SECOND,
             open_burst: limits::OPEN_BURST,
+            administrators: Vec::new(),
+            audit: Audit::off(),
         }
+    }
+
+    /// Makes `name`, with any certificate that a trusted authority signed for it, an administrator.
+    #[must_use]
+    pub fn with_administrator(mut self, name: Name) -> Self {
+        self.administrators.push((name, None));
+        self
     }
 }
 

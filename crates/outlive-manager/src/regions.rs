@@ -1,19 +1,22 @@
 //! Making, growing and deleting regions.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use outlive_audit::Act;
 use outlive_fabric::RegionId;
+use outlive_identity::Caller;
 use outlive_layout::Geometry;
-use outlive_layout::catalog::{Extent, Record, RegionEntry, valid_name};
+use outlive_layout::catalog::{AccessList, Extent, Record, RegionEntry, valid_name};
 use outlive_proto::ControlError;
 use outlive_proto::v1::region_event::Kind;
 use outlive_proto::v1::{
-    CreateRegionRequest, DeleteRegionResponse, ErrorCode, Region, RegionKind, ResizeRegionRequest, Write,
+    CreateRegionRequest, DeleteRegionRequest, DeleteRegionResponse, ErrorCode, Region, RegionKind,
+    ResizeRegionRequest, Write,
 };
 
-use crate::catalog::{RegionRecord, Reservation, layout_id, unit_extents};
-use crate::limits;
+use crate::access::Want;
+use crate::call::Call;
+use crate::catalog::{RegionRecord, Reservation, layout_id, now_ms, unit_extents};
 use crate::shared::{Attachment, Shared};
+use crate::{account, limits};
 
 /// The metadata page, and the unit in which regions are sized and placed.
 pub(crate) const PAGE_BYTES: u64 = 4096;
@@ -26,8 +29,12 @@ impl Shared {
     ///
     /// # Errors
     /// `INVALID`, `REGION_EXISTS`, `NO_SPACE`, `LIMIT`, each with figures.
-    pub(crate) async fn create(&self, request: CreateRegionRequest) -> Result<Region, ControlError> {
-        let plan = Plan::of(&request)?;
+    pub(crate) async fn create(
+        &self,
+        caller: &Caller,
+        request: CreateRegionRequest,
+    ) -> Result<Region, ControlError> {
+        let plan = Plan::of(&request, caller)?;
         let attachment = self.attachment().await?;
         let id = RegionId(*uuid::Uuid::new_v4().as_bytes());
         let reservation = Reservation::of_new(
@@ -40,6 +47,8 @@ impl Shared {
         let outcome = async {
             self.prepare(&attachment, &reservation, plan.first_bytes(&entry))
                 .await?;
+            // Preparing may take minutes.
+            self.catalog.authorise(caller, &Want::Administer)?;
             self.commit(&attachment, created(&entry)).await
         };
         let outcome = outcome.await;
@@ -48,6 +57,8 @@ impl Shared {
         let record = self.catalog.identified(id);
         let record = record.ok_or_else(|| crate::catalog::no_such_region("that was just created"))?;
         tracing::info!(name = record.name, region = %id, size = record.size, extents = record.extents.len(), "created a region");
+        let entry = account::done(Act::CreateRegion, caller).region(&record.name);
+        self.options.audit.record(&entry.len(record.size));
         Ok(self.region_of(&record))
     }
 
@@ -55,9 +66,13 @@ impl Shared {
     ///
     /// # Errors
     /// `NO_SUCH_REGION`; `OWNED` while its owner is alive; `FENCE_UNCONFIRMED` when a connection did not confirm that it stopped.
-    pub(crate) async fn delete(&self, name: &str) -> Result<DeleteRegionResponse, ControlError> {
+    pub(crate) async fn delete(
+        &self,
+        caller: &Caller,
+        request: &DeleteRegionRequest,
+    ) -> Result<DeleteRegionResponse, ControlError> {
         let attachment = self.attachment().await?;
-        let (_lock, record) = self.locked(name).await?;
+        let (_lock, record) = self.locked(caller, &request.want()).await?;
         self.check_unowned(&attachment, &record).await?;
         self.live.set_programmed(record.id, 0);
         attachment.checked(attachment.unit.withdraw(record.id).await)?;
@@ -70,7 +85,11 @@ impl Shared {
         .await?;
         self.live.tell(record.id, Kind::Deleted);
         self.live.forget(record.id);
-        tracing::info!(name, region = %record.id, "deleted a region");
+        tracing::info!(name = record.name, region = %record.id, "deleted a region");
+        let entry = account::done(Act::DeleteRegion, caller).region(&record.name);
+        self.options
+            .audit
+            .record(&entry.generation(record.generation).len(record.size));
         Ok(DeleteRegionResponse {})
     }
 
@@ -78,9 +97,13 @@ impl Shared {
     ///
     /// # Errors
     /// `FENCED` for another generation than the current one; `INVALID` for a smaller size; `NO_SPACE`.
-    pub(crate) async fn resize(&self, request: ResizeRegionRequest) -> Result<Region, ControlError> {
+    pub(crate) async fn resize(
+        &self,
+        caller: &Caller,
+        request: &ResizeRegionRequest,
+    ) -> Result<Region, ControlError> {
         let attachment = self.attachment().await?;
-        let record = self.catalog.named(&request.name)?;
+        let record = self.catalog.authorised(caller, &request.want())?;
         crate::grant::check_generation(&record, request.generation)?;
         let size = rounded(request.size)?;
         if size < record.size {
@@ -99,7 +122,7 @@ impl Shared {
         let outcome = async {
             // Zeroing may take minutes: a takeover must not wait for it.
             self.prepare(&attachment, &reservation, Vec::new()).await?;
-            let (locked, now) = self.locked(&request.name).await?;
+            let (locked, now) = self.locked(caller, &request.want()).await?;
             lock = Some(locked);
             check_unchanged(&record, &now)?;
             let change = Record::Resized {
@@ -116,6 +139,10 @@ impl Shared {
         self.live.tell(record.id, Kind::Resized);
         let (name, id) = (&record.name, record.id);
         tracing::info!(name, region = %id, from = record.size, to = size, "resized a region");
+        let entry = account::done(Act::ResizeRegion, caller).region(name);
+        self.options
+            .audit
+            .record(&entry.generation(record.generation).len(size));
         let record = self.catalog.identified(id);
         Ok(self.region_of(&record.ok_or_else(|| crate::catalog::no_such_region(name))?))
     }
@@ -140,10 +167,11 @@ struct Plan {
     size: u64,
     /// Checkpoint regions only.
     geometry: Option<Geometry>,
+    access: AccessList,
 }
 
 impl Plan {
-    fn of(request: &CreateRegionRequest) -> Result<Self, ControlError> {
+    fn of(request: &CreateRegionRequest, caller: &Caller) -> Result<Self, ControlError> {
         check_name(&request.name)?;
         let size = rounded(request.size)?;
         let geometry = match request.kind() {
@@ -161,7 +189,15 @@ impl Plan {
                 return Err(invalid("the request names no kind: checkpoint or raw".into()));
             }
         };
-        Ok(Self { size, geometry })
+        let mut owners = request.owners.clone();
+        if owners.is_empty() {
+            owners.push(caller.name.to_string());
+        }
+        Ok(Self {
+            size,
+            geometry,
+            access: crate::lists::of(owners, request.readers.clone())?,
+        })
     }
 
     fn entry(&self, id: RegionId, name: String, extents: Vec<Extent>) -> RegionEntry {
@@ -169,7 +205,6 @@ impl Plan {
             Some(_) => outlive_layout::RegionKind::Checkpoint,
             None => outlive_layout::RegionKind::Raw,
         };
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         RegionEntry {
             region: layout_id(id),
             name,
@@ -178,9 +213,10 @@ impl Plan {
             slots: self.geometry.as_ref().map_or(0, |geometry| geometry.slots),
             max_snapshot: self.geometry.as_ref().map_or(0, |geometry| geometry.max_snapshot),
             extents,
-            created_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            created_ms: now_ms(),
             generation: 0,
             owner: None,
+            access: self.access.clone(),
         }
     }
 
@@ -221,6 +257,7 @@ fn created(entry: &RegionEntry) -> Record {
         max_snapshot: entry.max_snapshot,
         extents: entry.extents.clone(),
         created_ms: entry.created_ms,
+        access: entry.access.clone(),
     }
 }
 

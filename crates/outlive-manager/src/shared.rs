@@ -1,9 +1,11 @@
 //! What every operation of one manager shares.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outlive_fabric::RegionId;
+use outlive_identity::Caller;
 use outlive_proto::ControlError;
 use outlive_proto::v1::{ErrorCode, Level};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -11,6 +13,7 @@ use tokio::time::Instant;
 
 use outlive_layout::catalog::Record;
 
+use crate::access::Want;
 use crate::catalog::{Catalog, CatalogWriter, CommitError};
 use crate::live::Live;
 use crate::pairs::Pairs;
@@ -28,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) opens: Rate,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) calls: Arc<Semaphore>,
+    /// Held across every change of an identity, so that two administrators cannot revoke each other.
+    pub(crate) identities: tokio::sync::Mutex<()>,
     link: watch::Sender<Link>,
 }
 
@@ -112,6 +117,7 @@ impl Shared {
             opens,
             watchers: Arc::new(Semaphore::new(limits::WATCHERS)),
             calls: Arc::new(Semaphore::new(limits::CALLS_IN_PROGRESS)),
+            identities: tokio::sync::Mutex::default(),
             link: watch::Sender::new(Link::Away {
                 since: Instant::now(),
                 why: "not attached yet".into(),
@@ -183,6 +189,29 @@ impl Shared {
             }
             is_open
         });
+    }
+
+    /// Waits for `work` as long as the caller may have what it wants.
+    ///
+    /// # Errors
+    /// That of `work`; `NO_SUCH_REGION`, `NO_ACCESS` as soon as the right is lost.
+    pub(crate) async fn while_allowed<T>(
+        &self,
+        caller: &Caller,
+        want: &Want<'_>,
+        work: impl Future<Output = Result<T, ControlError>>,
+    ) -> Result<T, ControlError> {
+        let mut rights = self.catalog.rights();
+        tokio::pin!(work);
+        loop {
+            self.catalog.authorise(caller, want)?;
+            tokio::select! {
+                done = &mut work => return done,
+                changed = rights.changed() => changed.map_err(|_ended| {
+                    ControlError::new(ErrorCode::Superseded, "this manager was stopped")
+                })?,
+            }
+        }
     }
 
     /// Makes a change durable in the catalog and only then visible. When the outcome is unknown the catalog

@@ -8,8 +8,8 @@ use outlive_identity::ConnectError;
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use outlive_proto::v1::{
     AdmitRequest, AttachRequest, AttachResponse, ConnectionsRequest, DescribeRequest, ErrorCode,
-    EventsRequest, Extent, FenceRequest, LiveConnection, PrepareRequest, ProgramRequest, UnitEvent,
-    UnitStateRequest, UnitStateResponse, WithdrawRequest, Write,
+    EventsRequest, Extent, FenceRequest, LiveConnection, PrepareRequest, ProgramRequest, RevokeRequest,
+    UnitEvent, UnitStateRequest, UnitStateResponse, WithdrawRequest, Write,
 };
 use outlive_proto::{ControlError, FromStatus};
 use tonic::transport::Channel;
@@ -115,6 +115,25 @@ impl UnitLink {
             including_current,
         };
         Ok(within(limits::UNIT_CALL, self.client.clone().fence(request))
+            .await?
+            .stopped)
+    }
+
+    /// Stops the connections of an identity to a region (`None`: to every region), confirmed, and voids its tickets; with
+    /// `keep_readers` only those that may write.
+    pub(crate) async fn revoke(
+        &self,
+        region: Option<RegionId>,
+        identity: &str,
+        keep_readers: bool,
+    ) -> Result<u32, ControlError> {
+        let request = RevokeRequest {
+            manager_generation: self.manager_generation,
+            region: region.map(|region| region.0.to_vec()).unwrap_or_default(),
+            identity: identity.to_owned(),
+            keep_readers,
+        };
+        Ok(within(limits::UNIT_CALL, self.client.clone().revoke(request))
             .await?
             .stopped)
     }

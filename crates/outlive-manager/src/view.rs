@@ -1,19 +1,22 @@
 //! What can be looked at: regions, address contexts, the state of all.
 
+use outlive_identity::Caller;
 use outlive_proto::ControlError;
 use outlive_proto::v1::{
     AddressContextResponse, ConnectionInfo, ListRegionsRequest, ListRegionsResponse, Mapping, Region,
     StatusResponse, UnitStatus,
 };
 
+use crate::access::Want;
 use crate::catalog::RegionRecord;
 use crate::limits;
-use crate::shared::Shared;
+use crate::shared::{Attachment, Shared};
 
 impl Shared {
-    /// One page of the regions, by name.
+    /// One page of the regions that the caller may see, by name.
     pub(crate) async fn list(
         &self,
+        caller: &Caller,
         request: &ListRegionsRequest,
     ) -> Result<ListRegionsResponse, ControlError> {
         self.attachment().await?;
@@ -22,7 +25,7 @@ impl Shared {
             .filter(|&limit| limit > 0)
             .unwrap_or(usize::MAX);
         let limit = limit.min(limits::REGIONS);
-        let mut records = self.catalog.page(&request.after, limit + 1);
+        let mut records = self.catalog.page(caller, &request.after, limit + 1);
         let more = records.len() > limit;
         records.truncate(limit);
         Ok(ListRegionsResponse {
@@ -32,15 +35,20 @@ impl Shared {
     }
 
     /// One region.
-    pub(crate) async fn describe(&self, name: &str) -> Result<Region, ControlError> {
+    pub(crate) async fn describe(&self, caller: &Caller, name: &str) -> Result<Region, ControlError> {
         self.attachment().await?;
-        Ok(self.region_of(&self.catalog.named(name)?))
+        let record = self.catalog.authorised(caller, &Want::See(name))?;
+        Ok(self.region_of(&record))
     }
 
     /// What of a region is mapped, and by whom, with which rights.
-    pub(crate) async fn address_context(&self, name: &str) -> Result<AddressContextResponse, ControlError> {
+    pub(crate) async fn address_context(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<AddressContextResponse, ControlError> {
         let attachment = self.attachment().await?;
-        let record = self.catalog.named(name)?;
+        let record = self.catalog.authorised(caller, &Want::See(name))?;
         let connections = attachment.checked(attachment.unit.connections(record.id).await)?;
         let connections = connections.into_iter().map(|connection| ConnectionInfo {
             connection: connection.connection,
@@ -57,11 +65,30 @@ impl Shared {
         })
     }
 
-    /// Unit, regions and pairs.
-    pub(crate) async fn status(&self) -> Result<StatusResponse, ControlError> {
+    /// The regions and pairs that the caller may see, and for administrators the unit: its figures tell of everybody.
+    pub(crate) async fn status(&self, caller: &Caller) -> Result<StatusResponse, ControlError> {
         let attachment = self.attachment().await?;
+        let is_administrator = self.catalog.authorise(caller, &Want::Administer).is_ok();
+        let units = if is_administrator {
+            vec![self.unit_status(&attachment).await?]
+        } else {
+            Vec::new()
+        };
+        let records = self.catalog.page(caller, "", limits::STATUS_REGIONS);
+        let mut pairs = self.pairs.status();
+        pairs.retain(|pair| self.catalog.authorise(caller, &Want::See(&pair.name)).is_ok());
+        Ok(StatusResponse {
+            units,
+            regions: records.iter().map(|record| self.region_of(record)).collect(),
+            pairs,
+            manager_generation: attachment.manager_generation(),
+            region_count: self.catalog.count_for(caller),
+        })
+    }
+
+    async fn unit_status(&self, attachment: &Attachment) -> Result<UnitStatus, ControlError> {
         let state = attachment.checked(attachment.unit.state().await)?;
-        let unit = UnitStatus {
+        Ok(UnitStatus {
             id: attachment.unit_id.clone(),
             data_address: attachment.data_address.clone(),
             incarnation: attachment.incarnation,
@@ -78,14 +105,6 @@ impl Shared {
             flushes: state.flushes,
             refusals: state.refusals,
             poisoned: state.poisoned,
-        };
-        let records = self.catalog.page("", limits::STATUS_REGIONS);
-        Ok(StatusResponse {
-            units: vec![unit],
-            regions: records.iter().map(|record| self.region_of(record)).collect(),
-            pairs: self.pairs.status(),
-            manager_generation: attachment.manager_generation(),
-            region_count: self.catalog.count(),
         })
     }
 

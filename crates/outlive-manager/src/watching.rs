@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use outlive_fabric::RegionId;
+use outlive_identity::Caller;
 use outlive_proto::ControlError;
 use outlive_proto::v1::region_event::Kind;
 use outlive_proto::v1::{ErrorCode, RegionEvent};
@@ -11,6 +12,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use crate::access::Want;
 use crate::limits;
 use crate::shared::Shared;
 
@@ -18,20 +20,24 @@ use crate::shared::Shared;
 const STREAM_QUEUE: usize = 1;
 
 impl Shared {
-    /// Streams what happens to a region: its present state first. The stream ends after `DELETED`.
+    /// Streams what happens to a region: its present state first. The stream ends after `DELETED`, and as soon as the
+    /// caller may not see the region any more.
     ///
     /// # Errors
     /// `NO_SUCH_REGION`; `LIMIT` when too many watch.
     pub(crate) async fn watch(
         self: Arc<Self>,
-        name: &str,
+        caller: Caller,
+        name: String,
     ) -> Result<impl Stream<Item = Result<RegionEvent, Status>> + Send + 'static, ControlError> {
         self.attachment().await?;
         let permit = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_full| {
             let message = format!("{} streams watch regions, which is the limit", limits::WATCHERS);
             ControlError::new(ErrorCode::Limit, message)
         })?;
-        let region = self.catalog.named(name)?.id;
+        // Before the decision: a right that is lost in between is noticed.
+        let mut rights = self.catalog.rights();
+        let region = self.catalog.authorised(&caller, &Want::See(&name))?.id;
         let mut kinds = self.live.watch(region);
         let (events, stream) = tokio::sync::mpsc::channel(STREAM_QUEUE);
         tokio::spawn(async move {
@@ -39,13 +45,28 @@ impl Shared {
             let mut kind = Kind::Present;
             let mut last = None;
             while let Some(event) = self.region_event(region, kind, &mut last) {
+                if let Err(error) = self.still_sees(&caller, &name, region) {
+                    drop(events.send(Err(error.into())).await);
+                    return;
+                }
                 let is_last = kind == Kind::Deleted;
                 if events.send(Ok(event)).await.is_err() || is_last {
                     return;
                 }
-                let next = tokio::select! {
-                    next = kinds.recv() => next,
-                    () = events.closed() => return,
+                let next = loop {
+                    let lost = tokio::select! {
+                        next = kinds.recv() => break next,
+                        changed = rights.changed() => changed.is_err(),
+                        () = events.closed() => return,
+                    };
+                    match self.still_sees(&caller, &name, region) {
+                        Ok(()) if !lost => {}
+                        Ok(()) => return,
+                        Err(error) => {
+                            drop(events.send(Err(error.into())).await);
+                            return;
+                        }
+                    }
                 };
                 kind = match next {
                     Ok(kind) => kind,
@@ -55,6 +76,14 @@ impl Shared {
             }
         });
         Ok(ReceiverStream::new(stream))
+    }
+
+    /// That a watcher may see its region, where that still exists: its end is told to whoever saw it.
+    fn still_sees(&self, caller: &Caller, name: &str, region: RegionId) -> Result<(), ControlError> {
+        if self.catalog.identified(region).is_none() {
+            return Ok(());
+        }
+        self.catalog.authorise(caller, &Want::See(name))
     }
 
     /// An event with the region's state now. `last` keeps the state for the event that says it was deleted;

@@ -7,7 +7,7 @@
 
 mod support;
 
-use outlive_layout::catalog::{Catalog, Extent, Record};
+use outlive_layout::catalog::{AccessList, Catalog, Extent, Record};
 use outlive_layout::{Reader, RecoveryOptions, RegionId, Start, Writer};
 use outlive_manager::{Manager, limits};
 use outlive_proto::v1::{AdmitRequest, AttachRequest, ErrorCode, Opened, RegionKind, WatchRegionRequest};
@@ -40,7 +40,7 @@ async fn a_hundred_thousand_regions_are_recovered_listed_and_opened() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_of_several_pieces_is_saved_and_recovered() {
     let unit = support::unit(&memory(256));
-    fill_catalog(&unit, 14_000).await;
+    fill_catalog(&unit, 12_000).await;
     let manager = Manager::attach(support::options(unit.admin_client()))
         .await
         .unwrap();
@@ -103,6 +103,7 @@ async fn fill_catalog(unit: &Unit, regions: u64) {
                 len: 8192,
             }],
             created_ms: number,
+            access: AccessList::new(["local".to_owned()], []).unwrap(),
         };
         catalog.apply(&record).unwrap();
     }

@@ -176,7 +176,7 @@ async fn a_manager_in_another_process_finds_its_restarted_unit() {
     };
     let unit = support::unit(&media);
     let (address, serving) = support::serve_admin(&unit);
-    let manager = Manager::attach(ManagerOptions::new(support::admin_at(address), SECRET.to_vec()))
+    let manager = Manager::attach(support::options(support::admin_at(address)))
         .await
         .unwrap();
     let client = support::serve(&manager).await;

@@ -112,7 +112,11 @@ fn view(entry: &RegionEntry) -> RegionView {
         slots: entry.slots,
         max_snapshot: entry.max_snapshot,
         generation: entry.generation,
-        owner: entry.owner.clone().unwrap_or_default(),
+        owner: entry
+            .owner
+            .as_ref()
+            .map(|owner| owner.label.clone())
+            .unwrap_or_default(),
         owner_alive: false,
         extents: u32::try_from(entry.extents.len()).unwrap_or(u32::MAX),
         readers: 0,

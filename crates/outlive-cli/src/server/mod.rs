@@ -176,7 +176,9 @@ async fn serve_control(
     };
     let listener = TcpListener::bind(options.control).await.map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
-    let manager = Manager::attach(ManagerOptions::new(admin, secret.proof().to_vec()))
+    let of_manager = ManagerOptions::new(admin, secret.proof().to_vec())
+        .with_administrator("local".parse().expect("it is a name"));
+    let manager = Manager::attach(of_manager)
         .await
         .map_err(|error| Failure::from_error(Exit::MediaFailed, &error))?;
     let auth = BearerAuth::new(&options.token).map_err(|error| Failure::from_error(Exit::Usage, &error))?;

@@ -35,7 +35,8 @@ impl Lab {
         unit.serve_data("127.0.0.1:0".parse().expect("an address"))
             .expect("a data listener");
         let (manager, control) = runtime.block_on(async {
-            let options = ManagerOptions::new(unit.admin_client(), secret.proof().to_vec());
+            let options = ManagerOptions::new(unit.admin_client(), secret.proof().to_vec())
+                .with_administrator("local".parse().expect("a name"));
             let manager = Manager::attach(options).await.expect("a manager");
             let listener = TcpListener::bind("127.0.0.1:0")
                 .await

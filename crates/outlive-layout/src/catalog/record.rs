@@ -1,5 +1,6 @@
 //! What changes a catalog.
 
+use super::{AccessList, AccessRight, IdentityEntry};
 use crate::{RegionId, RegionKind};
 
 /// Physical bytes of the medium.
@@ -37,6 +38,8 @@ pub enum Record {
         extents: Vec<Extent>,
         /// When: milliseconds since the Unix epoch.
         created_ms: u64,
+        /// Who may use it.
+        access: AccessList,
     },
     /// A primary opened or took over a region: its new generation.
     Opened {
@@ -46,6 +49,8 @@ pub enum Record {
         generation: u64,
         /// Advertised address or label of the owner.
         owner: String,
+        /// The owner's identity.
+        identity: String,
     },
     /// The primary of this generation gave the region up.
     Closed {
@@ -67,6 +72,22 @@ pub enum Record {
     Deleted {
         /// The region.
         region: RegionId,
+    },
+    /// What is known of an identity from now on.
+    IdentitySet {
+        /// All of it.
+        identity: IdentityEntry,
+    },
+    /// An identity was put into one of a region's lists, or taken out. Changes nothing where it is so already.
+    AccessChanged {
+        /// The region.
+        region: RegionId,
+        /// Who.
+        identity: String,
+        /// Which list.
+        right: AccessRight,
+        /// Into it, or out of it.
+        allowed: bool,
     },
 }
 

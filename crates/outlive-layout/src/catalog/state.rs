@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::{EXTENT_ALIGN, Extent, MAX_EXTENTS, MAX_OWNER_BYTES, Record, footprint, valid_name};
+use super::{
+    AccessList, AccessRight, EXTENT_ALIGN, Extent, IdentityEntry, MAX_EXTENTS, MAX_IDENTITIES,
+    MAX_OWNER_BYTES, Record, footprint, valid_identity, valid_name,
+};
 use crate::{Geometry, RegionId, RegionKind};
 
-/// The regions of one unit.
+/// The regions of one unit, and the identities that it knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
     allocatable: Extent,
@@ -15,6 +18,7 @@ pub struct Catalog {
     regions: BTreeMap<RegionId, RegionEntry>,
     names: BTreeMap<String, RegionId>,
     extents: BTreeMap<u64, (u64, RegionId)>,
+    identities: BTreeMap<String, IdentityEntry>,
 }
 
 /// One region as the catalog has it.
@@ -39,7 +43,18 @@ pub struct RegionEntry {
     /// Generation of ownership; 0 before the first open.
     pub generation: u64,
     /// The owner, until it closes.
-    pub owner: Option<String>,
+    pub owner: Option<Owner>,
+    /// Who may use it.
+    pub access: AccessList,
+}
+
+/// The primary of a region's generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Advertised address or label.
+    pub label: String,
+    /// Its identity.
+    pub identity: String,
 }
 
 /// Why a record was refused. The catalog is unchanged.
@@ -114,6 +129,36 @@ pub enum CatalogError {
     /// The owner's text is too long.
     #[error("an owner's address or label has at most 200 bytes")]
     Owner,
+    /// Not a name that an identity may have.
+    #[error(
+        "{identity:?} is not an identity's name: 1 to 64 letters, digits and . _ - @ + : /, beginning with a letter or digit"
+    )]
+    Identity {
+        /// The name.
+        identity: String,
+    },
+    /// An identity stands in one list twice.
+    #[error("{identity} is named twice as {}", right.name())]
+    AccessTwice {
+        /// The identity.
+        identity: String,
+        /// Which list.
+        right: AccessRight,
+    },
+    /// A region's lists are full.
+    #[error("a region's owners and readers are 16 at most, together: take one out first")]
+    AccessFull,
+    /// An identity's certificates are too many, or no serial numbers.
+    #[error(
+        "{identity}: at most 4 certificates count for an identity, each by a serial number of 1 to 20 bytes"
+    )]
+    Serials {
+        /// The identity.
+        identity: String,
+    },
+    /// The catalog's identities are as many as it holds.
+    #[error("the catalog knows 10000 identities, which is the limit")]
+    IdentitiesFull,
 }
 
 /// Something that must not be; found by [`Catalog::check`].
@@ -137,6 +182,14 @@ pub enum Violation {
     Entry {
         /// The region.
         region: RegionId,
+        /// The rule.
+        error: CatalogError,
+    },
+    /// An identity's entry breaks a rule.
+    #[error("identity {identity}: {error}")]
+    Identity {
+        /// The identity.
+        identity: String,
         /// The rule.
         error: CatalogError,
     },
@@ -167,6 +220,7 @@ impl Catalog {
             regions: BTreeMap::new(),
             names: BTreeMap::new(),
             extents: BTreeMap::new(),
+            identities: BTreeMap::new(),
         }
     }
 
@@ -190,6 +244,7 @@ impl Catalog {
                 max_snapshot,
                 extents,
                 created_ms,
+                access,
             } => self.insert(RegionEntry {
                 region: *region,
                 name: name.clone(),
@@ -201,19 +256,23 @@ impl Catalog {
                 created_ms: *created_ms,
                 generation: 0,
                 owner: None,
+                access: access.clone(),
             }),
             Record::Opened {
                 region,
                 generation,
                 owner,
+                identity,
             } => {
+                let owner = Owner {
+                    label: owner.clone(),
+                    identity: identity.clone(),
+                };
+                check_owner(&owner)?;
                 let entry = self.entry_mut(*region)?;
                 rises(*generation, entry.generation)?;
-                if owner.len() > MAX_OWNER_BYTES {
-                    return Err(CatalogError::Owner);
-                }
                 entry.generation = *generation;
-                entry.owner = Some(owner.clone());
+                entry.owner = Some(owner);
                 Ok(())
             }
             Record::Closed { region, generation } => {
@@ -233,6 +292,13 @@ impl Catalog {
                 extents,
             } => self.resize(*region, *size, extents),
             Record::Deleted { region } => self.remove(*region),
+            Record::IdentitySet { identity } => self.set_identity(identity.clone()),
+            Record::AccessChanged {
+                region,
+                identity,
+                right,
+                allowed,
+            } => self.entry_mut(*region)?.access.change(identity, *right, *allowed),
         }
     }
 
@@ -264,6 +330,29 @@ impl Catalog {
     /// A region by its name.
     pub fn region_named(&self, name: &str) -> Option<&RegionEntry> {
         self.names.get(name).and_then(|region| self.regions.get(region))
+    }
+
+    /// What is known of an identity; `None`: it has no role, and was not revoked.
+    pub fn identity(&self, name: &str) -> Option<&IdentityEntry> {
+        self.identities.get(name)
+    }
+
+    /// Whether an identity may be set to this entry.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn accepts_identity(&self, identity: &IdentityEntry) -> Result<(), CatalogError> {
+        identity.check()?;
+        let is_new = !self.identities.contains_key(&identity.name);
+        if is_new && self.identities.len() >= MAX_IDENTITIES {
+            return Err(CatalogError::IdentitiesFull);
+        }
+        Ok(())
+    }
+
+    /// All identities that something is known of, by name.
+    pub fn identities(&self) -> impl ExactSizeIterator<Item = &IdentityEntry> {
+        self.identities.values()
     }
 
     /// Bytes that no extent covers.
@@ -314,6 +403,12 @@ impl Catalog {
                 });
             }
         }
+        for identity in self.identities.values() {
+            if let Err(error) = rebuilt.insert_identity(identity.clone()) {
+                let identity = identity.name.clone();
+                violations.push(Violation::Identity { identity, error });
+            }
+        }
         if violations.is_empty() {
             // The index from which free space is derived must be what the entries say.
             for (start, (len, _)) in &self.extents {
@@ -347,13 +442,7 @@ impl Catalog {
         if self.regions.contains_key(&entry.region) {
             return Err(CatalogError::Exists { region: entry.region });
         }
-        if entry
-            .owner
-            .as_ref()
-            .is_some_and(|owner| owner.len() > MAX_OWNER_BYTES)
-        {
-            return Err(CatalogError::Owner);
-        }
+        entry.owner.as_ref().map_or(Ok(()), check_owner)?;
         check_layout(&entry)?;
         self.check_extents(entry.region, entry.size, &entry.extents)?;
         for extent in &entry.extents {
@@ -361,6 +450,22 @@ impl Catalog {
         }
         self.names.insert(entry.name.clone(), entry.region);
         self.regions.insert(entry.region, entry);
+        Ok(())
+    }
+
+    /// Puts an identity in that is not there yet, as a snapshot has it.
+    pub(super) fn insert_identity(&mut self, identity: IdentityEntry) -> Result<(), CatalogError> {
+        if self.identities.contains_key(&identity.name) {
+            return Err(CatalogError::Identity {
+                identity: identity.name,
+            });
+        }
+        self.set_identity(identity)
+    }
+
+    fn set_identity(&mut self, identity: IdentityEntry) -> Result<(), CatalogError> {
+        self.accepts_identity(&identity)?;
+        self.identities.insert(identity.name.clone(), identity);
         Ok(())
     }
 
@@ -488,6 +593,17 @@ fn rises(generation: u64, current: u64) -> Result<(), CatalogError> {
     } else {
         Err(CatalogError::Generation { generation, current })
     }
+}
+
+fn check_owner(owner: &Owner) -> Result<(), CatalogError> {
+    if owner.label.len() > MAX_OWNER_BYTES {
+        return Err(CatalogError::Owner);
+    }
+    if !valid_identity(&owner.identity) {
+        let identity = owner.identity.clone();
+        return Err(CatalogError::Identity { identity });
+    }
+    Ok(())
 }
 
 fn check_layout(entry: &RegionEntry) -> Result<(), CatalogError> {

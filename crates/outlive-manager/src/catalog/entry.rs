@@ -39,7 +39,12 @@ impl RegionRecord {
 
     /// The owner's address or label; empty when the region is closed.
     pub(crate) fn owner_label(&self) -> &str {
-        self.entry.owner.as_deref().unwrap_or_default()
+        self.entry.owner.as_ref().map_or("", |owner| &owner.label)
+    }
+
+    /// The owner's identity; empty when the region is closed.
+    pub(crate) fn owner_identity(&self) -> &str {
+        self.entry.owner.as_ref().map_or("", |owner| &owner.identity)
     }
 
     /// Where it lies, for the unit.
@@ -60,10 +65,10 @@ impl RegionRecord {
             owner: self.owner_label().to_owned(),
             created_ms: self.entry.created_ms,
             ranges: self.virtual_ranges(),
-            access: access(),
+            access: self.entry.access.entries(),
         };
         page.encode()
-            .expect("the catalog keeps names, owners and extents within the page's bounds")
+            .expect("the catalog keeps names, owners, access lists and extents within the page's bounds")
     }
 
     /// What of its data is mapped: `(offset, bytes)` for each extent behind it.
@@ -98,17 +103,11 @@ impl RegionRecord {
             extents: u32::try_from(self.entry.extents.len()).unwrap_or(u32::MAX),
             readers: 0,
             created_unix_ms: self.entry.created_ms,
-            ..v1::Region::default()
+            may_own: self.entry.access.owners().map(str::to_owned).collect(),
+            may_read: self.entry.access.readers().map(str::to_owned).collect(),
+            owner_identity: self.owner_identity().to_owned(),
         }
     }
-}
-
-/// Who may do what: in this first form the one identity there is may be both.
-fn access() -> Vec<outlive_layout::metadata::AccessEntry> {
-    vec![outlive_layout::metadata::AccessEntry {
-        identity: crate::auth::LOCAL.to_owned(),
-        writable: true,
-    }]
 }
 
 pub(crate) fn layout_id(region: RegionId) -> outlive_layout::RegionId {

@@ -1,7 +1,9 @@
-//! The catalog: which regions there are, where they lie, who owns them; durable on the unit, applied here.
+//! The catalog: which regions there are, where they lie, who may use them and who owns them, and which identities are
+//! known; durable on the unit, applied here.
 
 mod driver;
 mod entry;
+mod listed;
 mod recover;
 mod space;
 mod writer;
@@ -10,19 +12,28 @@ use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use outlive_fabric::RegionId;
-use outlive_layout::catalog::{Allocator, Catalog as State, CatalogError, Extent, Record, RegionEntry};
+use outlive_identity::Caller;
+use outlive_layout::catalog::{
+    AccessList, Allocator, Catalog as State, CatalogError, Extent, IdentityEntry, Record, RegionEntry,
+};
 use outlive_proto::ControlError;
 use outlive_proto::v1::ErrorCode;
+use tokio::sync::watch;
+
+use crate::access::{self, Leave, Sight, Want};
+use listed::Listed;
 
 pub(crate) use entry::{RegionRecord, layout_id, unit_extents};
 pub(crate) use recover::Recovered;
 pub(crate) use space::Reservation;
-pub(crate) use writer::{CatalogWriter, CommitError};
+pub(crate) use writer::{CatalogWriter, CommitError, now_ms};
 
 /// The state as the last attachment recovered it and its writer has changed it since.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     inner: RwLock<Inner>,
+    /// Counts the changes of who may do what.
+    rights: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -31,6 +42,7 @@ struct Inner {
     generation: u64,
     state: State,
     allocator: Allocator,
+    listed: Listed,
     /// Names of regions that are being created.
     creating: HashSet<String>,
     /// About how many bytes a snapshot of the state takes.
@@ -45,6 +57,7 @@ impl Default for Catalog {
         let nothing = State::new(Extent { start: 0, len: 0 });
         Self {
             inner: RwLock::new(Inner::new(0, nothing, 0)),
+            rights: watch::Sender::new(0),
         }
     }
 }
@@ -54,6 +67,57 @@ impl Catalog {
     /// aside under them is free again.
     pub(crate) fn replace(&self, generation: u64, state: State, max_snapshot: u64) {
         *self.write() = Inner::new(generation, state, max_snapshot);
+        self.rights.send_modify(|changes| *changes += 1);
+    }
+
+    /// Tells of every change of who may do what, once it holds.
+    pub(crate) fn rights(&self) -> watch::Receiver<u64> {
+        self.rights.subscribe()
+    }
+
+    /// That a caller may have what it wants, now.
+    ///
+    /// # Errors
+    /// As for [`Verdict::check`](access::Verdict::check).
+    pub(crate) fn authorise(&self, caller: &Caller, want: &Want<'_>) -> Result<(), ControlError> {
+        access::decide(&self.read().state, caller, want).check(caller, want)
+    }
+
+    /// The region that a caller wants something of, and may have it.
+    ///
+    /// # Errors
+    /// As for [`authorise`](Self::authorise); `NO_SUCH_REGION` also where no region is asked about.
+    pub(crate) fn authorised(&self, caller: &Caller, want: &Want<'_>) -> Result<RegionRecord, ControlError> {
+        let inner = self.read();
+        access::decide(&inner.state, caller, want).check(caller, want)?;
+        let name = want.region().unwrap_or_default();
+        inner
+            .state
+            .region_named(name)
+            .map(RegionRecord::from)
+            .ok_or_else(|| no_such_region(name))
+    }
+
+    /// What an identity's connections to a region (`None`: to the catalog) may keep.
+    pub(crate) fn leave(&self, identity: &str, region: Option<RegionId>) -> Leave {
+        access::leave(&self.read().state, identity, region)
+    }
+
+    /// What is known of an identity.
+    pub(crate) fn identity(&self, name: &str) -> Option<IdentityEntry> {
+        self.read().state.identity(name).cloned()
+    }
+
+    /// All identities that something is known of, by name.
+    pub(crate) fn identities(&self) -> Vec<IdentityEntry> {
+        self.read().state.identities().cloned().collect()
+    }
+
+    /// The regions whose lists name an identity.
+    pub(crate) fn listing(&self, identity: &str) -> Vec<RegionRecord> {
+        let inner = self.read();
+        let names = inner.listed.names(identity, "");
+        names.filter_map(|name| inner.record(name)).collect()
     }
 
     /// A region by its name.
@@ -77,14 +141,29 @@ impl Catalog {
             .map(RegionRecord::from)
     }
 
-    /// Up to `limit` regions whose names sort behind `after`.
-    pub(crate) fn page(&self, after: &str, limit: usize) -> Vec<RegionRecord> {
+    /// Up to `limit` of the regions that a caller may see, whose names sort behind `after`.
+    pub(crate) fn page(&self, caller: &Caller, after: &str, limit: usize) -> Vec<RegionRecord> {
         let inner = self.read();
-        let behind = inner
-            .state
-            .regions_by_name()
-            .skip_while(|entry| entry.name.as_str() <= after);
-        behind.take(limit).map(RegionRecord::from).collect()
+        match access::sight(&inner.state, caller) {
+            Sight::All => {
+                let all = inner.state.regions_by_name();
+                let behind = all.skip_while(|entry| entry.name.as_str() <= after);
+                behind.take(limit).map(RegionRecord::from).collect()
+            }
+            Sight::Listed(identity) => {
+                let names = inner.listed.names(identity, after).take(limit);
+                names.filter_map(|name| inner.record(name)).collect()
+            }
+        }
+    }
+
+    /// How many regions a caller may see.
+    pub(crate) fn count_for(&self, caller: &Caller) -> u64 {
+        let inner = self.read();
+        match access::sight(&inner.state, caller) {
+            Sight::All => inner.state.regions().len() as u64,
+            Sight::Listed(identity) => inner.listed.count(identity) as u64,
+        }
     }
 
     /// How many regions there are.
@@ -108,8 +187,12 @@ impl Catalog {
                 region: id,
                 generation,
                 owner,
-            } => region(*id)
-                .is_some_and(|entry| entry.generation == *generation && entry.owner.as_ref() == Some(owner)),
+                identity,
+            } => region(*id).is_some_and(|entry| {
+                let held = entry.owner.as_ref();
+                entry.generation == *generation
+                    && held.is_some_and(|held| held.label == *owner && held.identity == *identity)
+            }),
             Record::Closed {
                 region: id,
                 generation,
@@ -119,6 +202,13 @@ impl Catalog {
             } => region(*id).is_some_and(|entry| entry.extents == *extents),
             Record::Deleted { region: id } => region(*id).is_none(),
             Record::ManagerGeneration { .. } => false,
+            Record::IdentitySet { identity } => inner.state.identity(&identity.name) == Some(identity),
+            Record::AccessChanged {
+                region: id,
+                identity,
+                right,
+                allowed,
+            } => region(*id).is_some_and(|entry| entry.access.names(identity, *right) == *allowed),
         }
     }
 
@@ -130,14 +220,32 @@ impl Catalog {
     fn check(&self, change: &Record, planned: u64) -> Result<u64, ControlError> {
         let inner = self.read();
         let (is_creation, more) = match change {
-            Record::RegionCreated { name, extents, .. } => (true, entry_bytes(name, extents.len(), 0)),
-            Record::Opened { owner, .. } => (false, owner.len() as u64),
+            Record::RegionCreated {
+                name,
+                extents,
+                access,
+                ..
+            } => (true, entry_bytes(name, extents.len(), 0) + access_bytes(access)),
+            Record::Opened { owner, identity, .. } => (false, (owner.len() + identity.len()) as u64),
             Record::Resized { extents, .. } => (false, extents.len() as u64 * 16),
-            Record::Closed { .. } | Record::Deleted { .. } | Record::ManagerGeneration { .. } => {
+            Record::IdentitySet { identity } => {
+                let is_urgent = identity.revoked || identity.administrator;
+                (!is_urgent, identity_bytes(identity))
+            }
+            Record::AccessChanged {
+                identity,
+                allowed: true,
+                ..
+            } => (true, name_bytes(identity)),
+            Record::AccessChanged { allowed: false, .. }
+            | Record::Closed { .. }
+            | Record::Deleted { .. }
+            | Record::ManagerGeneration { .. } => {
                 return Ok(0);
             }
         };
-        // An eighth is kept for the owners of the regions that exist: a takeover must not fail for want of it.
+        // An eighth is kept for the owners of the regions that exist: a takeover must not fail for want of it, nor a
+        // revocation, nor letting in who can make room.
         let bound = if is_creation {
             inner.max_snapshot / 8 * 7
         } else {
@@ -147,8 +255,9 @@ impl Catalog {
             return Ok(more);
         }
         let message = format!(
-            "the catalog is full: {} regions take {} of the {bound} bytes it may hold; delete some",
+            "the catalog is full: {} regions and {} identities take {} of the {bound} bytes it may hold; delete some",
             inner.state.regions().len(),
+            inner.state.identities().len(),
             inner.snapshot_bytes
         );
         Err(ControlError::new(ErrorCode::Limit, message))
@@ -163,11 +272,19 @@ impl Catalog {
         if inner.generation != generation {
             return Err(CommitError::Unknown("the manager attached anew".into()));
         }
-        inner.apply(change).map_err(|error| {
+        let applied = inner.apply(change).map_err(|error| {
             // Checked before it was written, so this is a defect; recovery will stop at it and say so.
             tracing::error!(%error, ?change, "a change that was made durable breaks a rule of the catalog");
             CommitError::Refused(ControlError::new(ErrorCode::Invalid, error.to_string()))
-        })
+        });
+        drop(inner);
+        if matches!(
+            change,
+            Record::IdentitySet { .. } | Record::AccessChanged { .. } | Record::Deleted { .. }
+        ) {
+            self.rights.send_modify(|changes| *changes += 1);
+        }
+        applied
     }
 
     /// Whether a change breaks no rule.
@@ -193,26 +310,38 @@ impl Catalog {
 impl Inner {
     fn new(generation: u64, state: State, max_snapshot: u64) -> Self {
         let allocator = Allocator::new(&state);
-        let snapshot_bytes = state.regions().map(bytes_of).sum();
+        let identities: u64 = state.identities().map(identity_bytes).sum();
+        let snapshot_bytes = state.regions().map(bytes_of).sum::<u64>() + identities;
+        let listed = Listed::of(&state);
         Self {
             generation,
             state,
             allocator,
+            listed,
             creating: HashSet::new(),
             snapshot_bytes,
             max_snapshot,
         }
     }
 
+    fn record(&self, name: &str) -> Option<RegionRecord> {
+        self.state.region_named(name).map(RegionRecord::from)
+    }
+
     fn apply(&mut self, change: &Record) -> Result<(), CatalogError> {
+        if let Record::IdentitySet { identity } = change {
+            let before = self.state.identity(&identity.name).map_or(0, identity_bytes);
+            self.state.apply(change)?;
+            self.snapshot_bytes = (self.snapshot_bytes + identity_bytes(identity)).saturating_sub(before);
+            return Ok(());
+        }
         let region = subject(change);
         let before = region.and_then(|region| self.state.region(region)).cloned();
         self.state.apply(change)?;
-        let after = region
-            .and_then(|region| self.state.region(region))
-            .map_or(0, bytes_of);
-        self.snapshot_bytes =
-            (self.snapshot_bytes + after).saturating_sub(before.as_ref().map_or(0, bytes_of));
+        let after = region.and_then(|region| self.state.region(region));
+        self.listed.follow(before.as_ref(), after);
+        self.snapshot_bytes = (self.snapshot_bytes + after.map_or(0, bytes_of))
+            .saturating_sub(before.as_ref().map_or(0, bytes_of));
         if let (Record::Deleted { .. }, Some(entry)) = (change, before) {
             self.allocator.release(&entry.extents);
         }
@@ -230,6 +359,17 @@ impl Inner {
                 Err(exists(name))
             }
             Record::RegionCreated { .. } | Record::ManagerGeneration { .. } => Ok(()),
+            // The lock under which identities are changed lets one change be on its way.
+            Record::IdentitySet { identity } => self.state.accepts_identity(identity).map_err(refused),
+            Record::AccessChanged {
+                region,
+                identity,
+                right,
+                allowed,
+            } => {
+                let mut access = known(*region)?.access.clone();
+                access.change(identity, *right, *allowed).map_err(refused)
+            }
             Record::Opened {
                 region, generation, ..
             } if known(*region)?.generation >= *generation => Err(ControlError::new(
@@ -250,21 +390,50 @@ impl Inner {
 /// The region that a change is about.
 fn subject(change: &Record) -> Option<outlive_layout::RegionId> {
     match change {
-        Record::ManagerGeneration { .. } => None,
+        Record::ManagerGeneration { .. } | Record::IdentitySet { .. } => None,
         Record::RegionCreated { region, .. }
         | Record::Opened { region, .. }
         | Record::Closed { region, .. }
         | Record::Resized { region, .. }
+        | Record::AccessChanged { region, .. }
         | Record::Deleted { region } => Some(*region),
     }
 }
 
 fn bytes_of(entry: &RegionEntry) -> u64 {
-    entry_bytes(
-        &entry.name,
-        entry.extents.len(),
-        entry.owner.as_ref().map_or(0, String::len),
-    )
+    let owner = entry
+        .owner
+        .as_ref()
+        .map_or(0, |owner| owner.label.len() + owner.identity.len());
+    entry_bytes(&entry.name, entry.extents.len(), owner) + access_bytes(&entry.access)
+}
+
+fn access_bytes(access: &AccessList) -> u64 {
+    access.owners().chain(access.readers()).map(name_bytes).sum()
+}
+
+fn identity_bytes(identity: &IdentityEntry) -> u64 {
+    const FIXED: u64 = 20;
+    let serials: u64 = identity
+        .serials
+        .iter()
+        .map(|serial| serial.len() as u64 + 1)
+        .sum();
+    FIXED + identity.name.len() as u64 + serials
+}
+
+/// Bytes of a name with its length in front.
+fn name_bytes(name: &str) -> u64 {
+    name.len() as u64 + 2
+}
+
+/// A change that breaks a rule of the catalog which its caller can do something about.
+fn refused(error: CatalogError) -> ControlError {
+    let code = match error {
+        CatalogError::AccessFull | CatalogError::IdentitiesFull => ErrorCode::Limit,
+        _ => ErrorCode::Invalid,
+    };
+    ControlError::new(code, error.to_string())
 }
 
 /// At least what a region takes in a snapshot.
@@ -300,6 +469,7 @@ mod tests {
             region: outlive_layout::RegionId([1; 16]),
             generation: 1,
             owner: "x".repeat(300),
+            identity: String::new(),
         };
         let mut planned = 0;
         let outcome = (0..10).try_for_each(|_| {

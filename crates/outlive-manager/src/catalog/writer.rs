@@ -222,3 +222,8 @@ pub(crate) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// Milliseconds since the Unix epoch; for people, and for telling whether a certificate has expired.
+pub(crate) fn now_ms() -> u64 {
+    now_ns() / 1_000_000
+}

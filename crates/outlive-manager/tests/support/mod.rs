@@ -48,7 +48,7 @@ pub fn memory(mib: u64) -> MediaSpec {
 }
 
 pub fn options(unit: UnitAdminClient<Channel>) -> ManagerOptions {
-    ManagerOptions::new(unit, SECRET.to_vec())
+    ManagerOptions::new(unit, SECRET.to_vec()).with_administrator("local".parse().unwrap())
 }
 
 pub fn options_with(unit: UnitAdminClient<Channel>, connect: CatalogConnector) -> ManagerOptions {

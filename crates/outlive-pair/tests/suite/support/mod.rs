@@ -95,7 +95,8 @@ impl Server {
         self.data = unit.serve_data(self.data).expect("a data listener");
         let (end, ended) = oneshot::channel::<()>();
         let (manager, control) = runtime.block_on(async {
-            let options = ManagerOptions::new(unit.admin_client(), secret.proof().to_vec());
+            let options = ManagerOptions::new(unit.admin_client(), secret.proof().to_vec())
+                .with_administrator("local".parse().expect("a name"));
             let manager = Manager::attach(options).await.expect("a manager");
             let listener = TcpListener::bind(self.control).await.expect("a control listener");
             let control = listener.local_addr().expect("an address");

@@ -108,7 +108,8 @@ impl Server {
         let running = self.running.as_mut().expect("a unit");
         let (end, ended) = oneshot::channel::<()>();
         let (manager, control) = runtime.block_on(async {
-            let options = ManagerOptions::new(running.unit.admin_client(), running.secret.proof().to_vec());
+            let options = ManagerOptions::new(running.unit.admin_client(), running.secret.proof().to_vec())
+                .with_administrator("local".parse().expect("a name"));
             let manager = Manager::attach(options).await.expect("a manager");
             let listener = TcpListener::bind(self.control).await.expect("a control listener");
             let control = listener.local_addr().expect("an address");

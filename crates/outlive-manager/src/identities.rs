@@ -1,0 +1,239 @@
+//! Identities: who has a role, whose certificates count, who was revoked.
+
+use outlive_audit::{Act, Entry};
+use outlive_identity::{Caller, Name, Serial};
+use outlive_layout::catalog::{IdentityEntry, Record};
+use outlive_proto::ControlError;
+use outlive_proto::v1::{
+    self, AdmitIdentityRequest, ErrorCode, IssueIdentityRequest, IssueIdentityResponse,
+    ListIdentitiesResponse, RevokeIdentityRequest, RevokeIdentityResponse,
+};
+use tokio::sync::MutexGuard;
+
+use crate::access::Want;
+use crate::catalog::now_ms;
+use crate::lists::subject;
+use crate::shared::{Attachment, Shared};
+use crate::{account, limits};
+
+impl Shared {
+    /// Who the caller is, as the catalog knows it.
+    pub(crate) fn who_am_i(&self, caller: &Caller) -> v1::Identity {
+        let known = self.catalog.identity(caller.name.as_str());
+        told(known.unwrap_or_else(|| unknown(&caller.name)))
+    }
+
+    /// Every identity that the catalog knows.
+    ///
+    /// # Errors
+    /// `UNIT_UNREACHABLE` while there is no catalog to look into.
+    pub(crate) async fn list_identities(&self) -> Result<ListIdentitiesResponse, ControlError> {
+        self.attachment().await?;
+        Ok(ListIdentitiesResponse {
+            identities: self.catalog.identities().into_iter().map(told).collect(),
+        })
+    }
+
+    /// Gives an identity a role, or takes it; lifts a revocation.
+    ///
+    /// # Errors
+    /// `INVALID` for what is no name, and for the last administrator's role.
+    pub(crate) async fn admit_identity(
+        &self,
+        caller: &Caller,
+        request: &AdmitIdentityRequest,
+    ) -> Result<v1::Identity, ControlError> {
+        let name = subject(&request.name)?;
+        let attachment = self.attachment().await?;
+        let locked = self.identities_locked(caller).await?;
+        let known = self.catalog.identity(name.as_str());
+        if !request.administrator {
+            self.check_not_last(&name)?;
+        }
+        let entry = IdentityEntry {
+            administrator: request.administrator,
+            revoked: false,
+            ..known.clone().unwrap_or_else(|| unknown(&name))
+        };
+        self.set_identity(&attachment, known.as_ref(), entry.clone())
+            .await?;
+        drop(locked);
+        let catalog = attachment.catalog_region;
+        let stopped = self.confine(&attachment, name.as_str(), catalog).await?;
+        let done = self.administrative(Act::AdmitIdentity, caller, &name);
+        let right = if request.administrator {
+            "+administrator"
+        } else {
+            "-administrator"
+        };
+        self.options
+            .audit
+            .record(&done.right(right).count(u64::from(stopped)));
+        Ok(told(entry))
+    }
+
+    /// Takes everything from an identity: from now on it may do nothing, and its connections are stopped before this
+    /// returns.
+    ///
+    /// # Errors
+    /// `INVALID` for what is no name, and for the last administrator; `FENCE_UNCONFIRMED` when it is revoked and a
+    /// connection did not confirm that it stopped: ask again.
+    pub(crate) async fn revoke_identity(
+        &self,
+        caller: &Caller,
+        request: &RevokeIdentityRequest,
+    ) -> Result<RevokeIdentityResponse, ControlError> {
+        let name = subject(&request.name)?;
+        let attachment = self.attachment().await?;
+        let locked = self.identities_locked(caller).await?;
+        let known = self.catalog.identity(name.as_str());
+        self.check_not_last(&name)?;
+        let entry = IdentityEntry {
+            administrator: false,
+            revoked: true,
+            ..known.clone().unwrap_or_else(|| unknown(&name))
+        };
+        self.set_identity(&attachment, known.as_ref(), entry).await?;
+        drop(locked);
+        // Also where nothing changed: the call before may have been cut off here.
+        let revoked = attachment.unit.revoke(None, name.as_str(), false).await;
+        let stopped = attachment.checked(revoked)?;
+        for region in self.catalog.listing(name.as_str()) {
+            self.tell_if_lost(region.id);
+        }
+        let done = self.administrative(Act::RevokeIdentity, caller, &name);
+        self.options.audit.record(&done.count(u64::from(stopped)));
+        Ok(RevokeIdentityResponse { stopped })
+    }
+
+    /// Signs a certificate.
+    ///
+    /// # Errors
+    /// `INVALID` where the manager holds no authority's key.
+    pub(crate) async fn issue_identity(
+        &self,
+        caller: &Caller,
+        request: &IssueIdentityRequest,
+    ) -> Result<IssueIdentityResponse, ControlError> {
+        let name = subject(&request.name)?;
+        let _ = caller;
+        Err(invalid(format!(
+            "this manager holds no authority's key: have your own authority sign a certificate for {name}, \
+             then: outlive access admit {name}"
+        )))
+    }
+
+    async fn set_identity(
+        &self,
+        attachment: &Attachment,
+        known: Option<&IdentityEntry>,
+        entry: IdentityEntry,
+    ) -> Result<(), ControlError> {
+        if known == Some(&entry) {
+            return Ok(());
+        }
+        self.commit(attachment, Record::IdentitySet { identity: entry })
+            .await
+    }
+
+    /// Keeps others from changing identities. The caller's own right is looked at again: who held the lock before may
+    /// have taken it.
+    async fn identities_locked(&self, caller: &Caller) -> Result<MutexGuard<'_, ()>, ControlError> {
+        let locked = tokio::time::timeout(limits::REGION_WAIT, self.identities.lock()).await;
+        let locked = locked.map_err(|_elapsed| {
+            let waited = limits::REGION_WAIT.as_secs();
+            let message = format!("others have changed identities for {waited} s: try again");
+            ControlError::new(ErrorCode::UnitUnreachable, message)
+        })?;
+        self.catalog.authorise(caller, &Want::Administer)?;
+        Ok(locked)
+    }
+
+    /// That somebody administrates when `name` does not any more.
+    fn check_not_last(&self, name: &Name) -> Result<(), ControlError> {
+        let now = now_ms();
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .catalog
+            .identities()
+            .into_iter()
+            .filter(|entry| is_active_administrator(entry, now))
+            .partition(|entry| entry.name == name.as_str());
+        if own.is_empty() || !others.is_empty() {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "{name} is the last administrator: make another one first: outlive access admit NAME --administrator"
+        )))
+    }
+
+    fn administrative(&self, act: Act, caller: &Caller, about: &Name) -> Entry {
+        account::done(act, caller).about(about.as_str())
+    }
+}
+
+/// The entry that makes `name` an administrator whose certificate `serial` counts; `None` where nothing has to change.
+/// One that was revoked stays so: only an administrator lifts that.
+pub(crate) fn founded(
+    known: Option<&IdentityEntry>,
+    name: &Name,
+    serial: Option<&Serial>,
+    now_ms: u64,
+) -> Option<IdentityEntry> {
+    let Some(known) = known else {
+        return Some(IdentityEntry {
+            administrator: true,
+            serials: serial.map(|serial| serial.0.clone()).into_iter().collect(),
+            issued_ms: now_ms,
+            ..unknown(name)
+        });
+    };
+    let counts = serial.is_none_or(|serial| known.counts(&serial.0));
+    if known.revoked || known.administrator && counts {
+        return None;
+    }
+    let mut entry = IdentityEntry {
+        administrator: true,
+        ..known.clone()
+    };
+    if let Some(serial) = serial.filter(|_| !counts) {
+        count(&mut entry, serial);
+    }
+    Some(entry)
+}
+
+/// Lets one more certificate count, in place of the oldest where there are too many.
+fn count(entry: &mut IdentityEntry, serial: &Serial) {
+    if entry.serials.len() >= outlive_layout::catalog::MAX_SERIALS {
+        entry.serials.remove(0);
+    }
+    entry.serials.push(serial.0.clone());
+}
+
+/// What holds of a name that the catalog does not know.
+fn unknown(name: &Name) -> IdentityEntry {
+    IdentityEntry {
+        name: name.to_string(),
+        issued_ms: now_ms(),
+        ..IdentityEntry::default()
+    }
+}
+
+/// Whether it can act as administrator; one whose certificates are known to have expired cannot.
+fn is_active_administrator(entry: &IdentityEntry, now_ms: u64) -> bool {
+    entry.administrator && !entry.revoked && (entry.expires_ms == 0 || entry.expires_ms > now_ms)
+}
+
+fn told(entry: IdentityEntry) -> v1::Identity {
+    v1::Identity {
+        name: entry.name,
+        administrator: entry.administrator,
+        revoked: entry.revoked,
+        serials: entry.serials,
+        issued_unix_ms: entry.issued_ms,
+        expires_unix_ms: entry.expires_ms,
+    }
+}
+
+fn invalid(message: String) -> ControlError {
+    ControlError::new(ErrorCode::Invalid, message)
+}
