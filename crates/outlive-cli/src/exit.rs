@@ -104,7 +104,9 @@ impl Exit {
             Self::NoSpace => "the unit has no room for the region",
             Self::Owned => "another primary owns the region and is alive (or won the race for it)",
             Self::Fenced => "fenced: another primary took over meanwhile",
-            Self::NoAccess => "the credentials do not allow it, or there is no context file",
+            Self::NoAccess => {
+                "the credentials do not allow it or cannot be used, or there is no context file"
+            }
             Self::Unreachable => "manager or unit could not be reached within the time allowed",
             Self::Corrupt => "a committed set does not verify, or is lost",
             Self::MediaFailed => "the unit's medium failed, or is in use, or cannot be opened",

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::io;
 
+use outlive_identity::IdentityError;
+
 use crate::exit::Exit;
 
 /// Why a command failed.
@@ -64,6 +66,12 @@ impl Failure {
         }
         self.message.push_str(&one_line(more));
         self
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        Self::from_error(Exit::NoAccess, &error)
     }
 }
 
@@ -147,7 +155,7 @@ mod tests {
             ),
             (
                 outlive::Error::NoAccess {
-                    reason: "no\nsuch token".to_owned(),
+                    reason: "not\nyou".to_owned(),
                 },
                 Exit::NoAccess,
             ),

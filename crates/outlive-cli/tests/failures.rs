@@ -4,8 +4,11 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Instant;
 
+use serde_json::Value;
 use support::{World, noise};
 
 #[test]
@@ -154,15 +157,23 @@ fn credentials_and_reachability() {
     let world = World::new();
     world.fails(&["status"], 9, "context.json");
     let serve = world.serve();
-    let context = world.path("context.json");
-    let good = std::fs::read_to_string(&context).unwrap();
-    let token = serde_json::from_str::<serde_json::Value>(&good).unwrap()["token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let wrong = world.path("wrong.json");
-    std::fs::write(&wrong, good.replace(&token, "0123456789abcdef")).unwrap();
-    world.fails(&["status", "--context", wrong.to_str().unwrap()], 9, "token");
+    // Of another server's authority: refused at once, not tried again.
+    let stranger = World::in_memory();
+    let elsewhere = stranger.serve();
+    let mut wrong: Value = read_json(&stranger.path("context.json"));
+    wrong["control"] = serve.ready["control"].clone();
+    let path = stranger.path("wrong.json");
+    write_private(&path, &wrong.to_string());
+    let as_wrong = ["status", "--context", path.to_str().unwrap()];
+    world.fails(&as_wrong, 9, "cannot be trusted");
+    wrong["authority"] = read_json(&world.path("context.json"))["authority"].clone();
+    write_private(&path, &wrong.to_string());
+    world.fails(&as_wrong, 9, "refused our certificate");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    world.fails(&as_wrong, 9, "chmod 600");
+    write_private(&path, r#"{"version":1,"control":"127.0.0.1:1","token":"t"}"#);
+    world.fails(&as_wrong, 9, "start `outlive serve`");
+    elsewhere.stop();
     serve.stop();
     let started = Instant::now();
     let said = world.fails(&["status", "--retry-for", "300ms"], 10, "unreachable");
@@ -260,4 +271,13 @@ fn await_owner(world: &World) {
     while world.json(&["region", "show", "orders"])[0]["owner_alive"] != true {
         assert!(Instant::now() < deadline, "the owner never came");
     }
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }

@@ -219,7 +219,6 @@ impl Hosts {
         let arguments = [
             "serve",
             "--json",
-            "--insecure",
             "--media",
             &media,
             "--control",

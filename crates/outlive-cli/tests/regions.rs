@@ -102,7 +102,7 @@ fn the_address_context_names_who_may_do_what() {
     let connections = context["connections"].as_array().unwrap();
     assert_eq!(connections.len(), 1, "{context}");
     assert_eq!(connections[0]["writable"], false);
-    assert_eq!(connections[0]["identity"], "local");
+    assert_eq!(connections[0]["identity"], "administrator");
     drop(watch);
 }
 

@@ -117,19 +117,17 @@ fn clients_reconnect_by_themselves() {
 }
 
 #[test]
-fn sigterm_ends_it_cleanly_and_the_token_stays() {
+fn sigterm_ends_it_cleanly_and_identities_stay() {
     let world = World::new();
     let serve = world.serve();
-    let token = || {
-        let text = std::fs::read_to_string(world.path("context.json")).unwrap();
-        serde_json::from_str::<serde_json::Value>(&text).unwrap()["token"].clone()
-    };
-    let first = token();
+    let context = || std::fs::read_to_string(world.path("context.json")).unwrap();
+    let first = context();
     let watching = support::Process::start(world.command(["status", "--json"]));
     assert!(watching.json_line()["units"].is_array());
     let before = serve.stop();
     let _serve = world.serve_again(&before);
-    assert_eq!(token(), first);
+    assert_eq!(context(), first);
+    world.ok(&["status"]);
 }
 
 #[test]
@@ -231,16 +229,29 @@ fn a_control_address_in_use_is_said() {
 }
 
 #[test]
-fn only_loopback_without_consent() {
+fn an_address_that_no_client_can_use_needs_another_name() {
     let world = World::new();
     let medium = format!("file:{},size=64MiB", world.medium().display());
-    for address in ["--control", "--data"] {
-        let mut arguments = vec!["serve", "--media", &medium, address, "0.0.0.0:0"];
-        if address == "--data" {
-            arguments.extend(["--control", "127.0.0.1:0"]);
-        }
-        world.fails(&arguments, 2, "--insecure");
+    let local = "127.0.0.1:0";
+    for (control, data, option) in [
+        ("0.0.0.0:0", local, "--advertise-control"),
+        (local, "0.0.0.0:0", "--advertise-data"),
+    ] {
+        let arguments = ["serve", "--media", &medium, "--control", control, "--data", data];
+        world.fails(&arguments, 2, option);
     }
+    let public = [
+        "serve",
+        "--media",
+        &medium,
+        "--control",
+        local,
+        "--data",
+        local,
+        "--metrics",
+        "0.0.0.0:0",
+    ];
+    world.fails(&public, 2, "--metrics-public");
     assert!(!world.medium().exists(), "refused before anything was made");
 }
 

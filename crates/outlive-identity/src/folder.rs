@@ -19,7 +19,7 @@ const LOCK: &str = ".lock";
 
 /// Whose certificate and key stand in a trust folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Member {
+pub enum Party {
     /// The control listener, which clients call.
     Server,
     /// The unit's admin listener, which the manager calls.
@@ -30,7 +30,7 @@ pub enum Member {
     Administrator,
 }
 
-impl Member {
+impl Party {
     /// Everybody.
     pub const ALL: [Self; 4] = [Self::Server, Self::Unit, Self::Manager, Self::Administrator];
 
@@ -72,14 +72,14 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes what is missing for `members`: in an empty folder a development authority first, with it certificates
+    /// Makes what is missing for `parties`: in an empty folder a development authority first, with it certificates
     /// that are missing, expire within 30 days or do not cover `hosts`. Where the folder has an authority without
     /// its key (one's own authority), nothing is made.
     ///
     /// # Errors
     /// [`IdentityError::Missing`] names the files of one's own authority that are not there;
     /// [`IdentityError::Exposed`] a key that others can read; [`IdentityError::Unusable`] what does not fit.
-    pub fn prepare(path: &Path, members: &[Member], hosts: &[String]) -> Result<Self, IdentityError> {
+    pub fn prepare(path: &Path, parties: &[Party], hosts: &[String]) -> Result<Self, IdentityError> {
         file::private_folder(path)?;
         let folder = Self {
             path: path.to_owned(),
@@ -88,11 +88,11 @@ impl Folder {
         folder.make_authority()?;
         match folder.authority()? {
             Some(authority) => {
-                for member in members {
-                    folder.renew(*member, &authority, hosts)?;
+                for party in parties {
+                    folder.renew(*party, &authority, hosts)?;
                 }
             }
-            None => folder.check_complete(members)?,
+            None => folder.check_complete(parties)?,
         }
         Ok(folder)
     }
@@ -101,12 +101,12 @@ impl Folder {
     ///
     /// # Errors
     /// As for [`prepare`](Self::prepare).
-    pub fn open(path: &Path, members: &[Member]) -> Result<Self, IdentityError> {
+    pub fn open(path: &Path, parties: &[Party]) -> Result<Self, IdentityError> {
         file::check_folder(path)?;
         let folder = Self {
             path: path.to_owned(),
         };
-        folder.check_complete(members)?;
+        folder.check_complete(parties)?;
         Ok(folder)
     }
 
@@ -136,51 +136,51 @@ impl Folder {
         Authority::load(&self.roots_pem()?, &file::read_private(&key)?).map(Some)
     }
 
-    /// What a member's certificate says.
+    /// What a party's certificate says.
     ///
     /// # Errors
     /// [`IdentityError::File`], [`IdentityError::Unusable`].
-    pub fn certificate(&self, member: Member) -> Result<Certificate, IdentityError> {
-        Certificate::from_pem(&file::read(&self.certificate_path(member))?)
+    pub fn certificate(&self, party: Party) -> Result<Certificate, IdentityError> {
+        Certificate::from_pem(&file::read(&self.certificate_path(party))?)
     }
 
-    /// A member's certificate and key.
+    /// A party's certificate and key.
     ///
     /// # Errors
     /// [`IdentityError::File`], [`IdentityError::Exposed`].
-    pub fn credentials(&self, member: Member) -> Result<Credentials, IdentityError> {
+    pub fn credentials(&self, party: Party) -> Result<Credentials, IdentityError> {
         Ok(Credentials {
-            certificate_pem: file::read(&self.certificate_path(member))?,
-            key_pem: file::read_private(&self.key_path(member))?,
+            certificate_pem: file::read(&self.certificate_path(party))?,
+            key_pem: file::read_private(&self.key_path(party))?,
         })
     }
 
-    /// Whether the member's key is here, too.
+    /// Whether the party's key is here, too.
     #[must_use]
-    pub fn has_key(&self, member: Member) -> bool {
-        self.key_path(member).exists()
+    pub fn has_key(&self, party: Party) -> bool {
+        self.key_path(party).exists()
     }
 
-    /// Serves as `member`, with this folder's files, which are watched.
+    /// Serves as `party`, with this folder's files, which are watched.
     ///
     /// # Errors
     /// As for [`ServerTls::from_files`].
-    pub fn server_tls(&self, member: Member) -> Result<ServerTls, IdentityError> {
+    pub fn server_tls(&self, party: Party) -> Result<ServerTls, IdentityError> {
         ServerTls::from_files(
             self.at(AUTHORITY),
             self.at(REVOKED),
-            self.certificate_path(member),
-            self.key_path(member),
+            self.certificate_path(party),
+            self.key_path(party),
         )
     }
 
-    /// Calls as `member`, with this folder's files, which are read at each connect.
+    /// Calls as `party`, with this folder's files, which are read at each connect.
     #[must_use]
-    pub fn client_tls(&self, member: Member) -> ClientTls {
+    pub fn client_tls(&self, party: Party) -> ClientTls {
         ClientTls::new(
             Source::File(self.at(AUTHORITY)),
-            Source::File(self.certificate_path(member)),
-            Source::File(self.key_path(member)),
+            Source::File(self.certificate_path(party)),
+            Source::File(self.key_path(party)),
         )
     }
 
@@ -188,12 +188,12 @@ impl Folder {
         self.path.join(name)
     }
 
-    fn certificate_path(&self, member: Member) -> PathBuf {
-        self.at(&format!("{}.pem", member.stem()))
+    fn certificate_path(&self, party: Party) -> PathBuf {
+        self.at(&format!("{}.pem", party.stem()))
     }
 
-    fn key_path(&self, member: Member) -> PathBuf {
-        self.at(&format!("{}.key.pem", member.stem()))
+    fn key_path(&self, party: Party) -> PathBuf {
+        self.at(&format!("{}.key.pem", party.stem()))
     }
 
     /// Keeps other processes from filling the folder at the same time, until it is dropped.
@@ -217,9 +217,9 @@ impl Folder {
         if self.at(AUTHORITY).exists() {
             return Ok(());
         }
-        let anybody = Member::ALL
+        let anybody = Party::ALL
             .iter()
-            .any(|member| self.certificate_path(*member).exists());
+            .any(|party| self.certificate_path(*party).exists());
         if anybody {
             return Err(IdentityError::NoAuthority {
                 folder: self.path.clone(),
@@ -233,44 +233,44 @@ impl Folder {
         Ok(())
     }
 
-    fn renew(&self, member: Member, authority: &Authority, hosts: &[String]) -> Result<(), IdentityError> {
-        let why = if !self.certificate_path(member).exists() || !self.has_key(member) {
+    fn renew(&self, party: Party, authority: &Authority, hosts: &[String]) -> Result<(), IdentityError> {
+        let why = if !self.certificate_path(party).exists() || !self.has_key(party) {
             "it was missing"
         } else {
-            let certificate = self.certificate(member)?;
-            self.credentials(member)?.certified(&crate::tls::provider())?;
+            let certificate = self.certificate(party)?;
+            self.credentials(party)?.certified(&crate::tls::provider())?;
             if certificate.expires_within(RENEW_WITHIN) {
                 "it expires soon"
-            } else if member.is_server() && !certificate.covers(hosts) {
+            } else if party.is_server() && !certificate.covers(hosts) {
                 "it did not cover every host"
             } else {
                 return Ok(());
             }
         };
-        let made = if member.is_server() {
-            authority.issue_server(&member.name(), hosts, DEFAULT_VALIDITY)?
+        let made = if party.is_server() {
+            authority.issue_server(&party.name(), hosts, DEFAULT_VALIDITY)?
         } else {
-            authority.issue_client(&member.name(), DEFAULT_VALIDITY)?
+            authority.issue_client(&party.name(), DEFAULT_VALIDITY)?
         };
         // Cut off anywhere in between, one of the two is missing and the next start makes both again; a new key must
         // never stand beside an old certificate.
-        let certificate = self.certificate_path(member);
+        let certificate = self.certificate_path(party);
         if certificate.exists() {
             fs::remove_file(&certificate).map_err(IdentityError::file("remove", &certificate))?;
         }
-        file::write(&self.key_path(member), &made.key_pem, 0o600)?;
+        file::write(&self.key_path(party), &made.key_pem, 0o600)?;
         file::write(&certificate, &made.certificate_pem, 0o644)?;
         tracing::info!(file = %certificate.display(), why, "made a certificate");
         Ok(())
     }
 
-    fn check_complete(&self, members: &[Member]) -> Result<(), IdentityError> {
+    fn check_complete(&self, parties: &[Party]) -> Result<(), IdentityError> {
         let mut wanted = vec![self.at(AUTHORITY)];
-        for member in members {
-            wanted.push(self.certificate_path(*member));
+        for party in parties {
+            wanted.push(self.certificate_path(*party));
             // An administrator's key has no business on the server; the certificate names the first one.
-            if *member != Member::Administrator {
-                wanted.push(self.key_path(*member));
+            if *party != Party::Administrator {
+                wanted.push(self.key_path(*party));
             }
         }
         let names = wanted.iter().filter(|path| !path.exists());
@@ -284,10 +284,10 @@ impl Folder {
                 missing: missing.join(", "),
             });
         }
-        for member in members {
-            self.certificate(*member)?;
-            if self.has_key(*member) {
-                self.credentials(*member)?.certified(&crate::tls::provider())?;
+        for party in parties {
+            self.certificate(*party)?;
+            if self.has_key(*party) {
+                self.credentials(*party)?.certified(&crate::tls::provider())?;
             }
         }
         Ok(())

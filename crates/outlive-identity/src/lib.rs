@@ -31,7 +31,7 @@ pub use certificate::Certificate;
 pub use client::{ClientStream, ClientTls, ConnectError, Connector, Source, connector};
 pub use credentials::Credentials;
 pub use error::IdentityError;
-pub use folder::{Folder, Member};
+pub use folder::{Folder, Party};
 pub use name::{Caller, MAX_NAME_BYTES, Name, NameError, Serial};
 pub use request::SigningRequest;
 pub use server::{Connection, Incoming, ListenEvent, ListenOptions, Rejected, ServerTls, listen};

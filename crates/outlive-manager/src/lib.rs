@@ -18,20 +18,23 @@
 //! ```no_run
 //! # async fn example(
 //! #     unit: outlive_proto::v1::unit_admin_client::UnitAdminClient<tonic::transport::Channel>,
+//! #     tls: outlive_identity::ServerTls,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
-//! use outlive_manager::{BearerAuth, Manager, ManagerOptions};
+//! use outlive_identity::{ListenOptions, listen};
+//! use outlive_manager::{Manager, ManagerOptions};
 //!
 //! let manager = Manager::attach(ManagerOptions::new(unit, b"shared secret".to_vec())).await?;
-//! let routes = manager.routes(BearerAuth::new("token")?);
-//! // `serve` sets nodelay; with listeners of your own set it too, or each answer waits 40 ms for an acknowledgement.
-//! tonic::transport::Server::builder().add_routes(routes).serve("127.0.0.1:7780".parse()?).await?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:7780").await?;
+//! let incoming = listen(listener, tls, ListenOptions::default(), |_| {})?;
+//! let server = tonic::transport::Server::builder().add_routes(manager.routes());
+//! server.serve_with_incoming(incoming).await?;
 //! # Ok(())
 //! # }
 //! ```
 
 mod access;
 mod account;
-pub mod auth;
+mod auth;
 mod call;
 mod catalog;
 mod error;
@@ -53,7 +56,6 @@ mod unit;
 mod view;
 mod watching;
 
-pub use auth::BearerAuth;
 pub use error::AttachError;
 pub use manager::Manager;
 pub use options::{CatalogConnector, ManagerOptions, tcp_connector};

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use outlive_proto::ControlError;
-use outlive_proto::v1::ErrorCode;
 use outlive_proto::v1::manager_server::ManagerServer;
+use outlive_proto::v1::{ErrorCode, StatusResponse};
 use tokio::task::AbortHandle;
 use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
 
 use crate::catalog::Catalog;
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::{AttachError, BearerAuth, ManagerOptions, keeper};
+use crate::{AttachError, ManagerOptions, keeper};
 
 /// A manager in charge of one unit. Clones share it; it may be used from any task. When the last clone is
 /// dropped, or after [`stop`](Self::stop), it ends its tasks and its catalog thread, and servers made from it
@@ -48,11 +47,19 @@ impl Manager {
         })
     }
 
-    /// The `outlive.v1.Manager` service behind `auth`, to be added to a server.
+    /// The `outlive.v1.Manager` service, to be added to a server whose connections know their
+    /// [`Caller`](outlive_identity::Caller) (`outlive_identity::listen`): without one nothing is answered.
     #[must_use]
-    pub fn routes(&self, auth: BearerAuth) -> Routes {
-        let service = ManagerServer::new(Service::new(Arc::clone(&self.kept.shared)));
-        Routes::new(InterceptedService::new(service, auth))
+    pub fn routes(&self) -> Routes {
+        Routes::new(ManagerServer::new(Service::new(Arc::clone(&self.kept.shared))))
+    }
+
+    /// Units, regions and pairs, all of them: for this process's own use.
+    ///
+    /// # Errors
+    /// As for the call `Status`.
+    pub async fn status(&self) -> Result<StatusResponse, ControlError> {
+        self.kept.shared.status_of_all().await
     }
 
     /// The manager generation under which this manager is attached now; 0 while its unit is away.

@@ -86,6 +86,19 @@ impl Shared {
         })
     }
 
+    /// The unit, all regions (as many as a status holds) and all pairs.
+    pub(crate) async fn status_of_all(&self) -> Result<StatusResponse, ControlError> {
+        let attachment = self.attachment().await?;
+        let records = self.catalog.first(limits::STATUS_REGIONS);
+        Ok(StatusResponse {
+            units: vec![self.unit_status(&attachment).await?],
+            regions: records.iter().map(|record| self.region_of(record)).collect(),
+            pairs: self.pairs.status(),
+            manager_generation: attachment.manager_generation(),
+            region_count: self.catalog.count(),
+        })
+    }
+
     async fn unit_status(&self, attachment: &Attachment) -> Result<UnitStatus, ControlError> {
         let state = attachment.checked(attachment.unit.state().await)?;
         Ok(UnitStatus {

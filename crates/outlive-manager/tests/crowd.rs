@@ -103,7 +103,7 @@ async fn fill_catalog(unit: &Unit, regions: u64) {
                 len: 8192,
             }],
             created_ms: number,
-            access: AccessList::new(["local".to_owned()], []).unwrap(),
+            access: AccessList::new([support::ADMINISTRATOR.to_owned()], []).unwrap(),
         };
         catalog.apply(&record).unwrap();
     }

@@ -348,7 +348,7 @@ async fn administrators_read_the_catalog_one_sidedly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_token_nothing_is_answered() {
+async fn whom_nobody_vouches_for_is_answered_nothing() {
     let world = World::new(&memory(64)).await;
     let request = support::unauthenticated(&world.manager).await;
     assert_eq!(request.code, ErrorCode::NoAccess);

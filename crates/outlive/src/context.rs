@@ -1,42 +1,101 @@
-//! Where the manager is and how to prove who asks.
+//! Where the manager is, whom to trust there, and how to prove who asks.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use outlive_identity::{ClientTls, Credentials, Source};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::{Error, Result};
 
 /// The form of the file that this version reads and writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Names the file explicitly.
 const VARIABLE: &str = "OUTLIVE_CONTEXT";
+/// What PEM text begins with, and no path.
+const PEM: &str = "-----BEGIN";
+/// Longest file read: a context holds two certificates and a key.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Addresses and credentials of one unit's manager, as `outlive serve` writes them into a file that
-/// only its user can read.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
+/// How to reach one unit's manager: its address, the authority that vouches for it, and a certificate with its key
+/// that say who asks. `outlive serve` and `outlive access issue` write one into a file that only its user can read.
+#[derive(Clone)]
 pub struct Context {
-    /// Version of the form; 1.
-    pub version: u32,
-    /// `host:port` of the manager's control listener.
-    pub control: String,
-    /// Bearer token.
-    pub token: String,
+    control: String,
+    server_name: Option<String>,
+    authority: Source,
+    certificate: Source,
+    key: Source,
+    /// The file that it was loaded from, which is read again at each connect.
+    origin: Option<PathBuf>,
+}
+
+/// The file. Each of the last three is PEM text or a path, relative to the file's folder.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    version: u32,
+    control: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server_name: Option<String>,
+    authority: String,
+    certificate: String,
+    key: String,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 impl Context {
-    /// A context for the manager at `control`.
-    pub fn new(control: impl Into<String>, token: impl Into<String>) -> Self {
+    /// A context for the manager at `control` (`host:port`), which an authority of `authority_pem` vouches for.
+    pub fn new(
+        control: impl Into<String>,
+        authority_pem: impl Into<String>,
+        credentials: Credentials,
+    ) -> Self {
+        let inline = |text: String| Source::Inline(Zeroizing::new(text));
         Self {
-            version: VERSION,
             control: control.into(),
-            token: token.into(),
+            server_name: None,
+            authority: inline(authority_pem.into()),
+            certificate: inline(credentials.certificate_pem),
+            key: Source::Inline(credentials.key_pem),
+            origin: None,
         }
+    }
+
+    /// The host that the server's certificate must name, where it is not the one of `control`.
+    #[must_use]
+    pub fn with_server_name(mut self, name: Option<String>) -> Self {
+        self.server_name = name;
+        self
+    }
+
+    /// The same manager, asked by somebody else.
+    #[must_use]
+    pub fn with_credentials(&self, credentials: Credentials) -> Self {
+        Self {
+            certificate: Source::Inline(Zeroizing::new(credentials.certificate_pem)),
+            key: Source::Inline(credentials.key_pem),
+            origin: None,
+            ..self.clone()
+        }
+    }
+
+    /// `host:port` of the manager's control listener.
+    pub fn control(&self) -> &str {
+        &self.control
+    }
+
+    /// The host that the server's certificate must name, where it is not the one of [`control`](Self::control).
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
     }
 
     /// Loads the file named by `explicit`, else by `OUTLIVE_CONTEXT`, else the default one
@@ -60,24 +119,44 @@ impl Context {
         default_path_in(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
     }
 
-    /// Loads a context file.
+    /// Loads a context file. Sessions read it, and the files that it names, again at each connect, so that new
+    /// certificates count without a restart.
     ///
     /// # Errors
-    /// [`Error::Context`] when the file cannot be read or understood.
+    /// [`Error::Context`] when the file cannot be read or understood, or holds a key that others can read.
     pub fn load(path: &Path) -> Result<Self> {
         let bad = |problem: String| Error::Context {
             path: path.to_owned(),
             problem,
         };
-        let text = fs::read(path).map_err(|error| bad(error.to_string()))?;
-        let context: Self = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
-        if context.version != VERSION {
-            return Err(bad(format!(
-                "version {} is not known, only {VERSION}",
-                context.version
-            )));
+        let (text, mode) = read(path).map_err(|error| bad(error.to_string()))?;
+        let Version { version } = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
+        match version {
+            VERSION => {}
+            1 => {
+                return Err(bad(
+                    "it is from before there were certificates (version 1)".to_owned()
+                ));
+            }
+            version => return Err(bad(format!("version {version} is not known, only {VERSION}"))),
         }
-        Ok(context)
+        let written: Written = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
+        let key = source(path, written.key);
+        if matches!(key, Source::Inline(_)) && mode & 0o077 != 0 {
+            let problem = format!(
+                "it holds a key and others can read it (mode {mode:04o}): run `chmod 600 {}`, and get a new one if somebody may have read it",
+                path.display()
+            );
+            return Err(bad(problem));
+        }
+        Ok(Self {
+            control: written.control,
+            server_name: written.server_name,
+            authority: source(path, written.authority),
+            certificate: source(path, written.certificate),
+            key,
+            origin: Some(path.to_owned()),
+        })
     }
 
     /// Saves it so that only the present user can read it, replacing what was there in one step.
@@ -90,6 +169,28 @@ impl Context {
             path: path.to_owned(),
             problem: error.to_string(),
         })
+    }
+
+    /// What a connection to the manager is made with.
+    pub fn client_tls(&self) -> ClientTls {
+        let tls = match self.origin.clone() {
+            None => ClientTls::new(self.authority.clone(), self.certificate.clone(), self.key.clone()),
+            Some(origin) => {
+                let first = self.clone();
+                ClientTls::loading(move || {
+                    // A file that is gone, or is about another manager now, changes nothing for this session.
+                    let now = Self::load(&origin).ok();
+                    let now = now.filter(|now| now.control == first.control);
+                    let now = now.as_ref().unwrap_or(&first);
+                    let credentials = Credentials {
+                        certificate_pem: now.certificate.public()?,
+                        key_pem: now.key.private()?,
+                    };
+                    Ok((now.authority.public()?, credentials))
+                })
+            }
+        };
+        tls.server_name(self.server_name.clone())
     }
 
     fn write(&self, path: &Path) -> std::io::Result<()> {
@@ -107,9 +208,45 @@ impl Context {
             .open(&temporary)?;
         // A leftover of the same name keeps its old mode on open.
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        let written = Written {
+            version: VERSION,
+            control: self.control.clone(),
+            server_name: self.server_name.clone(),
+            authority: text_of(&self.authority),
+            certificate: text_of(&self.certificate),
+            key: text_of(&self.key),
+        };
+        let text = serde_json::to_vec_pretty(&written).map(Zeroizing::new);
+        drop(Zeroizing::new(written.key));
+        file.write_all(&text?)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<(Zeroizing<Vec<u8>>, u32)> {
+    let file = fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    // Room for all of it at once: what grew would leave copies of the key behind.
+    let room = usize::try_from(metadata.len().min(MAX_FILE_BYTES)).unwrap_or(0);
+    let mut text = Zeroizing::new(Vec::with_capacity(room + 1));
+    file.take(MAX_FILE_BYTES).read_to_end(&mut text)?;
+    Ok((text, metadata.permissions().mode() & 0o7777))
+}
+
+/// PEM text, or a path relative to the context file.
+fn source(context: &Path, text: String) -> Source {
+    if text.contains(PEM) {
+        Source::Inline(Zeroizing::new(text))
+    } else {
+        Source::File(context.with_file_name(text))
+    }
+}
+
+fn text_of(source: &Source) -> String {
+    match source {
+        Source::Inline(text) => text.to_string(),
+        Source::File(path) => path.display().to_string(),
     }
 }
 
@@ -130,7 +267,7 @@ fn default_path_in(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBu
 }
 
 impl fmt::Debug for Context {
-    /// Without the token: who knows it may do everything.
+    /// Without certificate and key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("control", &self.control)
@@ -142,17 +279,49 @@ impl fmt::Debug for Context {
 mod tests {
     use super::*;
 
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n";
+
+    fn context() -> Context {
+        let credentials = Credentials {
+            certificate_pem: "-----BEGIN CERTIFICATE-----\nbob".to_owned(),
+            key_pem: KEY.to_owned().into(),
+        };
+        Context::new(
+            "127.0.0.1:7780",
+            "-----BEGIN CERTIFICATE-----\nauthority",
+            credentials,
+        )
+    }
+
     #[test]
     fn a_saved_context_is_private_and_loads_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("deep/context.json");
-        let context = Context::new("127.0.0.1:7780", "secret");
+        let context = context().with_server_name(Some("unit.example".to_owned()));
         context.save(&path).expect("saved");
         context.save(&path).expect("saved over itself");
-        assert_eq!(Context::load(&path).expect("loaded"), context);
+        let loaded = Context::load(&path).expect("loaded");
+        assert_eq!(loaded.control(), "127.0.0.1:7780");
+        assert_eq!(loaded.server_name(), Some("unit.example"));
+        assert_eq!(loaded.key, context.key);
+        assert_eq!(loaded.certificate, context.certificate);
+        assert_eq!(loaded.authority, context.authority);
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert!(!format!("{context:?}").contains("secret"));
+        assert!(!format!("{context:?} {:?}", context.client_tls()).contains("secret"));
+    }
+
+    #[test]
+    fn what_is_no_pem_is_a_path_beside_the_context() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("context.json");
+        let text =
+            r#"{"version":2,"control":"a:1","authority":"a.pem","certificate":"c.pem","key":"/k.pem"}"#;
+        fs::write(&path, text).expect("written");
+        let context = Context::load(&path).expect("a context without a key may be read by others");
+        assert_eq!(context.authority, Source::File(folder.path().join("a.pem")));
+        assert_eq!(context.key, Source::File("/k.pem".into()));
+        assert_eq!(context.server_name(), None);
     }
 
     #[test]
@@ -182,8 +351,30 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("context.json");
         assert!(matches!(Context::load(&path), Err(Error::Context { path: p, .. }) if p == path));
-        fs::write(&path, r#"{"version":9,"control":"a:1","token":"t"}"#).expect("written");
-        let error = Context::load(&path).expect_err("an unknown version");
-        assert!(error.to_string().contains("version 9"), "{error}");
+        for (text, said) in [
+            (r#"{"version":9,"control":"a:1"}"#, "version 9"),
+            (
+                r#"{"version":1,"control":"a:1","token":"t"}"#,
+                "before there were certificates",
+            ),
+            (r#"{"version":2,"control":"a:1"}"#, "missing field"),
+        ] {
+            fs::write(&path, text).expect("written");
+            let error = Context::load(&path).expect_err("no context");
+            assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("context.json");
+        context().save(&path).expect("saved");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
+        let error = Context::load(&path).expect_err("exposed").to_string();
+        assert!(
+            error.contains("chmod 600") && !error.contains("secret"),
+            "{error}"
+        );
     }
 }

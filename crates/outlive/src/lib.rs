@@ -78,6 +78,7 @@ pub use status::{
 };
 
 pub use outlive_fabric::{PersistMethod, RegionId};
+pub use outlive_identity::Credentials;
 
 /// What every call of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use outlive::Context;
+use outlive_identity::{Folder, Party};
 use outlive_media::MediaSpec;
 use tempfile::TempDir;
 
@@ -17,7 +18,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::count;
 use crate::progress;
-use crate::server::{Server, ServerOptions, new_token};
+use crate::server::{self, Server, ServerOptions, ServerTrust};
 use crate::views::{duration_text, micros};
 
 /// Room for everything that a run writes between two snapshots, and little enough for any laptop.
@@ -86,10 +87,11 @@ fn play(
 }
 
 fn start_server(folder: &Path) -> Result<Server, Failure> {
-    let token = new_token()?;
     let any = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+    let parties = [Party::Server, Party::Administrator];
+    let trust = Folder::prepare(&folder.join("trust"), &parties, &server::hosts::of([any], []))?;
     let path: PathBuf = folder.join("unit.media");
-    let server = Server::start(ServerOptions {
+    let options = ServerOptions {
         media: MediaSpec::File {
             path,
             size: Some(MEDIUM_BYTES),
@@ -97,9 +99,17 @@ fn start_server(folder: &Path) -> Result<Server, Failure> {
         control: any,
         data: any,
         advertise_data: None,
-        token: token.clone(),
+        metrics: None,
+    };
+    let server = Server::start(options, || {
+        Ok(ServerTrust {
+            tls: trust.server_tls(Party::Server)?,
+            administrators: vec![Party::Administrator.name()],
+        })
     })?;
-    Context::new(server.control().to_string(), token).save(&folder.join("context.json"))?;
+    let administrator = trust.credentials(Party::Administrator)?;
+    Context::new(server.control().to_string(), trust.roots_pem()?, administrator)
+        .save(&folder.join("context.json"))?;
     Ok(server)
 }
 

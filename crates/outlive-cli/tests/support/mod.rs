@@ -113,6 +113,8 @@ impl World {
             control,
             "--data",
             data,
+            "--metrics",
+            "127.0.0.1:0",
         ];
         let process = Process::start(self.command(arguments));
         let ready = process.json_line();
@@ -249,12 +251,16 @@ impl Drop for Process {
 impl Serve {
     /// What Prometheus would get.
     pub(crate) fn scrape(&self) -> String {
-        let control = self.ready["control"].as_str().expect("an address");
-        let mut connection = std::net::TcpStream::connect(control).expect("it listens");
+        let metrics = self.ready["metrics"].as_str().expect("an address");
+        let address = metrics
+            .strip_prefix("http://")
+            .and_then(|url| url.strip_suffix("/metrics"));
+        let address = address.expect("the path is known");
+        let mut connection = std::net::TcpStream::connect(address).expect("it listens");
         connection.set_read_timeout(Some(HANGS)).expect("a time-out");
         write!(
             connection,
-            "GET /metrics HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n\r\n"
+            "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
         )
         .expect("it reads");
         let mut answer = String::new();

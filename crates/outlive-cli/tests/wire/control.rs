@@ -1,18 +1,22 @@
 //! Calls to the manager made by hand.
 
+use std::time::Duration;
+
+use outlive_identity::connector;
 use outlive_proto::v1::manager_client::ManagerClient;
 use outlive_proto::v1::{CloseRegionRequest, OpenRegionRequest, Opened, Role};
 use tokio::runtime::Runtime;
-use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::support::World;
+
+/// Far more than connecting takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whoever the context file belongs to.
 pub(crate) struct Control {
     runtime: Runtime,
     client: ManagerClient<Channel>,
-    token: String,
 }
 
 impl Control {
@@ -23,40 +27,35 @@ impl Control {
             .build()
             .expect("a runtime");
         let channel = runtime.block_on(async {
-            let endpoint = Endpoint::from_shared(format!("http://{}", context.control));
-            endpoint.expect("an address").connect().await
+            let endpoint = Endpoint::from_shared(format!("https://{}", context.control()));
+            let connector = connector(context.client_tls(), context.control(), PATIENCE);
+            endpoint
+                .expect("an address")
+                .connect_with_connector(connector)
+                .await
         });
         Self {
             runtime,
-            client: ManagerClient::new(channel.expect("the manager listens")),
-            token: context.token,
+            client: ManagerClient::new(channel.expect("the manager lets us in")),
         }
     }
 
     /// Asks for a ticket; as primary it takes the region over from whoever has it.
     pub(crate) fn open(&mut self, region: &str, role: Role) -> Opened {
-        let request = self.request(OpenRegionRequest {
+        let request = OpenRegionRequest {
             name: region.to_owned(),
             role: role.into(),
             take_over: role == Role::Primary,
             ..OpenRegionRequest::default()
-        });
+        };
         let opened = self.runtime.block_on(self.client.open_region(request));
         opened.expect("let in").into_inner()
     }
 
     pub(crate) fn close(&mut self, region: &str, generation: u64) {
         let name = region.to_owned();
-        let request = self.request(CloseRegionRequest { name, generation });
+        let request = CloseRegionRequest { name, generation };
         let closed = self.runtime.block_on(self.client.close_region(request));
         closed.expect("closed");
-    }
-
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let token = format!("Bearer {}", self.token);
-        let token = token.parse().expect("a token is plain text");
-        request.metadata_mut().insert("authorization", token);
-        request
     }
 }

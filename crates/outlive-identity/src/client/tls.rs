@@ -22,6 +22,30 @@ pub enum Source {
     File(PathBuf),
 }
 
+impl Source {
+    /// The text, which everybody may see.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`].
+    pub fn public(&self) -> Result<String, IdentityError> {
+        match self {
+            Self::Inline(text) => Ok(text.to_string()),
+            Self::File(path) => file::read(path),
+        }
+    }
+
+    /// The text, which is a key.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`]; [`IdentityError::Exposed`] where others can read the file.
+    pub fn private(&self) -> Result<Zeroizing<String>, IdentityError> {
+        match self {
+            Self::Inline(text) => Ok(text.clone()),
+            Self::File(path) => file::read_private(path),
+        }
+    }
+}
+
 impl fmt::Debug for Source {
     /// Never the text: it may be a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,10 +75,10 @@ impl ClientTls {
     pub fn new(authority: Source, certificate: Source, key: Source) -> Self {
         Self::loading(move || {
             let credentials = Credentials {
-                certificate_pem: public(&certificate)?,
-                key_pem: private(&key)?,
+                certificate_pem: certificate.public()?,
+                key_pem: key.private()?,
             };
-            Ok((public(&authority)?, credentials))
+            Ok((authority.public()?, credentials))
         })
     }
 
@@ -137,19 +161,5 @@ impl fmt::Debug for ClientTls {
             .field("server_name", &self.server_name)
             .field("expect", &self.expect)
             .finish_non_exhaustive()
-    }
-}
-
-fn public(source: &Source) -> Result<String, IdentityError> {
-    match source {
-        Source::Inline(text) => Ok(text.to_string()),
-        Source::File(path) => file::read(path),
-    }
-}
-
-fn private(source: &Source) -> Result<Zeroizing<String>, IdentityError> {
-    match source {
-        Source::Inline(text) => Ok(text.clone()),
-        Source::File(path) => file::read_private(path),
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use outlive_identity::{Certificate, Folder, IdentityError, Member};
+use outlive_identity::{Certificate, Folder, IdentityError, Party};
 
 use crate::support::local_hosts;
 
@@ -16,7 +16,7 @@ fn mode(path: &Path) -> u32 {
 fn a_first_start_makes_everything_and_the_next_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/trust");
-    let trust = Folder::prepare(&path, &Member::ALL, &local_hosts()).unwrap();
+    let trust = Folder::prepare(&path, &Party::ALL, &local_hosts()).unwrap();
     assert_eq!(mode(&path), 0o700);
     let contents = || {
         let mut files: Vec<_> = fs::read_dir(&path)
@@ -35,24 +35,24 @@ fn a_first_start_makes_everything_and_the_next_keeps_it() {
             assert_eq!(mode(path), 0o600, "{}", path.display());
         }
     }
-    for member in Member::ALL {
-        assert_eq!(trust.certificate(member).unwrap().name, member.name());
+    for party in Party::ALL {
+        assert_eq!(trust.certificate(party).unwrap().name, party.name());
     }
-    Folder::prepare(&path, &Member::ALL, &local_hosts()).unwrap();
+    Folder::prepare(&path, &Party::ALL, &local_hosts()).unwrap();
     assert_eq!(contents(), first);
 }
 
 #[test]
 fn a_server_certificate_is_made_anew_when_it_does_not_cover_a_host() {
     let folder = tempfile::tempdir().unwrap();
-    let members = [Member::Server, Member::Administrator];
-    let trust = Folder::prepare(folder.path(), &members, &local_hosts()).unwrap();
-    let before = members.map(|member| trust.certificate(member).unwrap());
+    let parties = [Party::Server, Party::Administrator];
+    let trust = Folder::prepare(folder.path(), &parties, &local_hosts()).unwrap();
+    let before = parties.map(|party| trust.certificate(party).unwrap());
     let mut hosts = local_hosts();
     hosts.push("unit.example".to_owned());
     hosts.push("::1".to_owned());
-    let trust = Folder::prepare(folder.path(), &members, &hosts).unwrap();
-    let after = members.map(|member| trust.certificate(member).unwrap());
+    let trust = Folder::prepare(folder.path(), &parties, &hosts).unwrap();
+    let after = parties.map(|party| trust.certificate(party).unwrap());
     assert!(after[0].covers(&hosts) && after[0].serial != before[0].serial);
     assert_eq!(after[1], before[1], "clients are reached nowhere");
 }
@@ -60,11 +60,11 @@ fn a_server_certificate_is_made_anew_when_it_does_not_cover_a_host() {
 #[test]
 fn a_first_start_that_was_cut_off_is_finished_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
-    let trust = Folder::prepare(folder.path(), &Member::ALL, &local_hosts()).unwrap();
-    // Cut off between key and certificate, of the last member or of the authority itself.
+    let trust = Folder::prepare(folder.path(), &Party::ALL, &local_hosts()).unwrap();
+    // Cut off between key and certificate, of the last party or of the authority itself.
     fs::remove_file(folder.path().join("administrator.pem")).unwrap();
-    let trust_again = Folder::prepare(folder.path(), &Member::ALL, &local_hosts()).unwrap();
-    trust_again.credentials(Member::Administrator).unwrap();
+    let trust_again = Folder::prepare(folder.path(), &Party::ALL, &local_hosts()).unwrap();
+    trust_again.credentials(Party::Administrator).unwrap();
     assert_eq!(trust.roots_pem().unwrap(), trust_again.roots_pem().unwrap());
 
     let empty = tempfile::tempdir().unwrap();
@@ -73,19 +73,19 @@ fn a_first_start_that_was_cut_off_is_finished_by_the_next() {
         empty.path().join("authority.key.pem"),
     )
     .unwrap();
-    let trust = Folder::prepare(empty.path(), &Member::ALL, &local_hosts()).unwrap();
+    let trust = Folder::prepare(empty.path(), &Party::ALL, &local_hosts()).unwrap();
     trust.authority().unwrap().unwrap();
 }
 
 #[test]
 fn ones_own_authority_is_only_read() {
     let made = tempfile::tempdir().unwrap();
-    Folder::prepare(made.path(), &Member::ALL, &local_hosts()).unwrap();
+    Folder::prepare(made.path(), &Party::ALL, &local_hosts()).unwrap();
     let own = tempfile::tempdir().unwrap();
-    let members = [Member::Server, Member::Administrator];
+    let parties = [Party::Server, Party::Administrator];
     let take = |name: &str| fs::copy(made.path().join(name), own.path().join(name)).unwrap();
     take("authority.pem");
-    let error = Folder::prepare(own.path(), &members, &local_hosts()).unwrap_err();
+    let error = Folder::prepare(own.path(), &parties, &local_hosts()).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, IdentityError::Missing { .. }));
     for name in ["server.pem", "server.key.pem", "administrator.pem"] {
@@ -95,29 +95,29 @@ fn ones_own_authority_is_only_read() {
     for name in ["server.pem", "server.key.pem", "administrator.pem"] {
         take(name);
     }
-    let trust = Folder::prepare(own.path(), &members, &["elsewhere.example".to_owned()]).unwrap();
-    assert!(trust.authority().unwrap().is_none() && !trust.has_key(Member::Administrator));
+    let trust = Folder::prepare(own.path(), &parties, &["elsewhere.example".to_owned()]).unwrap();
+    assert!(trust.authority().unwrap().is_none() && !trust.has_key(Party::Administrator));
     let kept = Certificate::from_pem(&fs::read_to_string(made.path().join("server.pem")).unwrap());
-    assert_eq!(trust.certificate(Member::Server).unwrap(), kept.unwrap());
+    assert_eq!(trust.certificate(Party::Server).unwrap(), kept.unwrap());
 
     fs::remove_file(own.path().join("authority.pem")).unwrap();
-    let error = Folder::prepare(own.path(), &members, &local_hosts()).unwrap_err();
+    let error = Folder::prepare(own.path(), &parties, &local_hosts()).unwrap_err();
     assert!(matches!(error, IdentityError::NoAuthority { .. }), "{error}");
 }
 
 #[test]
 fn a_key_that_others_can_read_is_refused_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    Folder::prepare(folder.path(), &[Member::Server], &local_hosts()).unwrap();
+    Folder::prepare(folder.path(), &[Party::Server], &local_hosts()).unwrap();
     let key = folder.path().join("server.key.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    let error = Folder::prepare(folder.path(), &[Member::Server], &local_hosts()).unwrap_err();
+    let error = Folder::prepare(folder.path(), &[Party::Server], &local_hosts()).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, IdentityError::Exposed { .. }), "{text}");
     assert!(text.contains(&format!("chmod 600 {}", key.display())), "{text}");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let error = Folder::prepare(folder.path(), &[Member::Server], &local_hosts()).unwrap_err();
+    let error = Folder::prepare(folder.path(), &[Party::Server], &local_hosts()).unwrap_err();
     assert!(error.to_string().contains("chmod 700"), "{error}");
 }
 
@@ -128,7 +128,7 @@ fn two_first_starts_at_once_make_one_authority() {
         let starts: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
-                    let trust = Folder::prepare(folder.path(), &Member::ALL, &local_hosts()).unwrap();
+                    let trust = Folder::prepare(folder.path(), &Party::ALL, &local_hosts()).unwrap();
                     trust.roots_pem().unwrap()
                 })
             })

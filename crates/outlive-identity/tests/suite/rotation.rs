@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use outlive_identity::{Authority, Certificate, ConnectError, Folder, Member};
+use outlive_identity::{Authority, Certificate, ConnectError, Folder, Party};
 use rcgen::{CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber};
 use tokio::io::AsyncReadExt;
 
 use crate::support::{PATIENCE, Server, client, client_tls, local_hosts};
 
-const SERVES: &[Member] = &[Member::Server, Member::Manager];
+const SERVES: &[Party] = &[Party::Server, Party::Manager];
 
 #[tokio::test]
 async fn a_revoked_certificate_is_refused_and_its_connections_end() {
     let folder = tempfile::tempdir().unwrap();
     let trust = Folder::prepare(&folder.path().join("trust"), SERVES, &local_hosts()).unwrap();
-    let tls = trust.server_tls(Member::Server).unwrap();
+    let tls = trust.server_tls(Party::Server).unwrap();
     let server = Server::start(tls.clone()).await;
     let authority = trust.authority().unwrap().unwrap();
     let (alice, bob) = (client(&authority, "alice"), client(&authority, "bob"));
@@ -46,11 +46,11 @@ async fn replaced_files_count_without_being_told() {
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     let trust = Folder::prepare(&first, SERVES, &local_hosts()).unwrap();
     let other = Folder::prepare(&second, SERVES, &local_hosts()).unwrap();
-    let server = Server::start(trust.server_tls(Member::Server).unwrap()).await;
+    let server = Server::start(trust.server_tls(Party::Server).unwrap()).await;
     // Read at each connect, too.
-    let calling = trust.client_tls(Member::Manager);
+    let calling = trust.client_tls(Party::Manager);
     server.connect(calling.clone()).await.unwrap();
-    let theirs = other.client_tls(Member::Manager);
+    let theirs = other.client_tls(Party::Manager);
     assert!(server.connect(theirs.clone()).await.is_err());
 
     for name in [
@@ -76,16 +76,16 @@ async fn replaced_files_count_without_being_told() {
 async fn unusable_files_leave_the_ones_before_in_force() {
     let folder = tempfile::tempdir().unwrap();
     let trust = Folder::prepare(&folder.path().join("trust"), SERVES, &local_hosts()).unwrap();
-    let tls = trust.server_tls(Member::Server).unwrap();
+    let tls = trust.server_tls(Party::Server).unwrap();
     let server = Server::start(tls.clone()).await;
-    let calling = trust.client_tls(Member::Manager);
+    let calling = trust.client_tls(Party::Manager);
     server.connect(calling.clone()).await.unwrap();
     std::fs::write(trust.path().join("server.pem"), "nothing").unwrap();
     std::fs::write(trust.path().join("manager.pem"), "nothing").unwrap();
     let error = tls.reload().unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
     server.connect(calling).await.unwrap();
-    let fresh = trust.client_tls(Member::Manager);
+    let fresh = trust.client_tls(Party::Manager);
     let result = server.connect(fresh).await;
     assert!(matches!(result, Err(ConnectError::Credentials(_))), "{result:?}");
 }

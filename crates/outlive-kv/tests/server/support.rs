@@ -5,15 +5,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use outlive::{Context, RegionSpec, Session};
+use outlive_identity::{Authority, DEFAULT_VALIDITY, ListenOptions, ServerTls, listen};
 use outlive_kv::{KvOptions, Server};
-use outlive_manager::{BearerAuth, Manager, ManagerOptions};
+use outlive_manager::{Manager, ManagerOptions};
 use outlive_pair::{PairConfig, Role};
 use outlive_unit::{AttachSecret, Unit, UnitOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio_stream::wrappers::TcpListenerStream;
 
-const TOKEN: &str = "a token for tests";
 /// The pair's name.
 pub(crate) const PAIR: &str = "orders";
 /// Far more than anything here takes; a test that waits so long has failed.
@@ -34,21 +33,32 @@ impl Lab {
         let unit = Unit::open(&spec, UnitOptions::new(secret.clone())).expect("a unit");
         unit.serve_data("127.0.0.1:0".parse().expect("an address"))
             .expect("a data listener");
+        let authority = Authority::generate().expect("randomness");
+        let name = "system/server".parse().expect("a name");
+        let shown = authority.issue_server(&name, &["127.0.0.1".to_owned()], DEFAULT_VALIDITY);
+        let tls = ServerTls::new(authority.certificate_pem(), &shown.expect("a certificate"));
+        let tls = tls.expect("it is usable");
+        let administrator = "administrator".parse().expect("a name");
+        let credentials = authority.issue_client(&administrator, DEFAULT_VALIDITY);
         let (manager, control) = runtime.block_on(async {
             let options = ManagerOptions::new(unit.admin_client(), secret.proof().to_vec())
-                .with_administrator("local".parse().expect("a name"));
+                .with_administrator(administrator);
             let manager = Manager::attach(options).await.expect("a manager");
             let listener = TcpListener::bind("127.0.0.1:0")
                 .await
                 .expect("a control listener");
-            let control = listener.local_addr().expect("an address");
-            let routes = manager.routes(BearerAuth::new(TOKEN).expect("a token"));
-            let server = tonic::transport::Server::builder().add_routes(routes);
-            tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+            let incoming = listen(listener, tls, ListenOptions::default(), |_| {}).expect("an address");
+            let control = incoming.local_addr();
+            let server = tonic::transport::Server::builder().add_routes(manager.routes());
+            tokio::spawn(server.serve_with_incoming(incoming));
             (manager, control)
         });
         Self {
-            context: Context::new(control.to_string(), TOKEN),
+            context: Context::new(
+                control.to_string(),
+                authority.certificate_pem(),
+                credentials.expect("a certificate"),
+            ),
             _serving: (runtime, unit, manager),
         }
     }

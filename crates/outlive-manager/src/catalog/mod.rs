@@ -157,6 +157,13 @@ impl Catalog {
         }
     }
 
+    /// Up to `limit` regions, whoever may see them.
+    pub(crate) fn first(&self, limit: usize) -> Vec<RegionRecord> {
+        let inner = self.read();
+        let all = inner.state.regions_by_name();
+        all.take(limit).map(RegionRecord::from).collect()
+    }
+
     /// How many regions a caller may see.
     pub(crate) fn count_for(&self, caller: &Caller) -> u64 {
         let inner = self.read();

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use outlive_fabric::tcp::{self, ConnectOptions};
 use outlive_fabric::{Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RemoteKey, TicketId};
-use outlive_manager::{BearerAuth, CatalogConnector, Manager, ManagerOptions, tcp_connector};
+use outlive_identity::{Caller, Serial};
+use outlive_manager::{CatalogConnector, Manager, ManagerOptions, tcp_connector};
 use outlive_media::{MediaError, MediaSpec};
 use outlive_proto::v1::manager_client::ManagerClient;
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
@@ -20,17 +21,33 @@ use outlive_unit::{AttachSecret, Unit, UnitError, UnitOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
-use tonic::service::interceptor::InterceptedService;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::{InterceptedService, InterceptorLayer};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Status};
 
-pub const TOKEN: &str = "token";
+/// Who calls unless a test says otherwise.
+pub const ADMINISTRATOR: &str = "administrator";
+/// Metadata that names the caller: these tests vouch for whoever it is, as the listener does for certificates.
+const CALLER: &str = "test-caller";
 pub const SECRET: &[u8] = b"the unit's secret";
 /// Bounds every wait of the tests; reached only by a failing one.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-pub type Client = ManagerClient<InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>>;
+pub type Client = ManagerClient<InterceptedService<Channel, Present>>;
+
+/// Names the caller in every request.
+#[derive(Clone)]
+pub struct Present(MetadataValue<Ascii>);
+
+impl Interceptor for Present {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert(CALLER, self.0.clone());
+        Ok(request)
+    }
+}
 
 /// A unit with its data listener.
 pub fn unit(media: &MediaSpec) -> Unit {
@@ -48,7 +65,7 @@ pub fn memory(mib: u64) -> MediaSpec {
 }
 
 pub fn options(unit: UnitAdminClient<Channel>) -> ManagerOptions {
-    ManagerOptions::new(unit, SECRET.to_vec()).with_administrator("local".parse().unwrap())
+    ManagerOptions::new(unit, SECRET.to_vec()).with_administrator(ADMINISTRATOR.parse().unwrap())
 }
 
 pub fn options_with(unit: UnitAdminClient<Channel>, connect: CatalogConnector) -> ManagerOptions {
@@ -65,26 +82,46 @@ pub async fn serve(manager: &Manager) -> Client {
 
 /// The same, with what ends the server.
 pub async fn serve_until(manager: &Manager) -> (Client, AbortHandle) {
+    let (address, serving) = serve_callers(manager).await;
+    (client_as(address, ADMINISTRATOR), serving)
+}
+
+/// Serves a manager over loopback to whoever names itself.
+pub async fn serve_callers(manager: &Manager) -> (SocketAddr, AbortHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = manager.routes(BearerAuth::new(TOKEN).unwrap());
     let serving = tokio::spawn(
         Server::builder()
-            .add_routes(routes)
+            .layer(InterceptorLayer::new(vouch))
+            .add_routes(manager.routes())
             .serve_with_incoming(incoming(listener)),
     );
-    let channel = Channel::from_shared(format!("http://{address}"))
+    (address, serving.abort_handle())
+}
+
+/// A client of that name.
+pub fn client_as(address: SocketAddr, name: &str) -> Client {
+    let present = Present(name.parse().unwrap());
+    ManagerClient::with_interceptor(channel(address), present).max_decoding_message_size(64 << 20)
+}
+
+fn channel(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}"))
         .unwrap()
-        .connect_lazy();
-    let token = |mut request: Request<()>| {
-        request
-            .metadata_mut()
-            .insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
-        Ok(request)
-    };
-    let token: fn(Request<()>) -> Result<Request<()>, Status> = token;
-    let client = ManagerClient::with_interceptor(channel, token).max_decoding_message_size(64 << 20);
-    (client, serving.abort_handle())
+        .connect_lazy()
+}
+
+fn vouch(mut request: Request<()>) -> Result<Request<()>, Status> {
+    let name = request.metadata().get(CALLER).and_then(|name| name.to_str().ok());
+    if let Some(name) = name {
+        let caller = Caller {
+            name: name.parse().unwrap(),
+            serial: Serial(Vec::new()),
+            source: None,
+        };
+        request.extensions_mut().insert(caller);
+    }
+    Ok(request)
 }
 
 /// Serves a unit's admin service over loopback, so that unit and manager are as separate as two processes.
@@ -475,20 +512,15 @@ pub async fn delete_when_lost(client: &Client, name: &str) {
     client.delete(name).await.unwrap();
 }
 
-/// What a caller without the token is told.
+/// What a caller whom nobody vouches for is told.
 pub async fn unauthenticated(manager: &Manager) -> ControlError {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let routes = manager.routes(BearerAuth::new(TOKEN).unwrap());
-    tokio::spawn(
-        Server::builder()
-            .add_routes(routes)
-            .serve_with_incoming(incoming(listener)),
-    );
-    let channel = Channel::from_shared(format!("http://{address}"))
-        .unwrap()
-        .connect_lazy();
-    typed(ManagerClient::new(channel).status(StatusRequest {}).await).unwrap_err()
+    let (address, _) = serve_callers(manager).await;
+    typed(
+        ManagerClient::new(channel(address))
+            .status(StatusRequest {})
+            .await,
+    )
+    .unwrap_err()
 }
 
 /// Bytes that a medium leaves for regions.

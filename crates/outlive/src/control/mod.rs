@@ -13,16 +13,15 @@ use std::future::Future;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use outlive_identity::connector;
 use outlive_proto::v1::manager_client::ManagerClient;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Response, Status};
 
 use crate::{Context, Error, Result};
 
-/// How long making the connection may take before it counts as unreachable.
+/// How long making the connection, with its handshake, may take before it counts as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one attempt of a call may take: a fence may wait for a slow flush of the unit's.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -31,7 +30,7 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Longest answer taken: a list of 100,000 regions.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-pub(crate) type Client = ManagerClient<InterceptedService<Channel, Bearer>>;
+pub(crate) type Client = ManagerClient<Channel>;
 
 /// The manager of one context.
 pub(crate) struct Control {
@@ -41,28 +40,11 @@ pub(crate) struct Control {
     address: String,
 }
 
-/// Adds the token to every call.
-#[derive(Clone)]
-pub(crate) struct Bearer(MetadataValue<Ascii>);
-
-impl tonic::service::Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
-
 impl Control {
     pub(crate) fn new(context: &Context) -> Result<Self> {
         let invalid = |reason: String| Error::Invalid { reason };
-        let mut token: MetadataValue<Ascii> = format!("Bearer {}", context.token)
-            .parse()
-            .map_err(|_| invalid("the context's token has characters that a header cannot carry".into()))?;
-        token.set_sensitive(true);
-        let endpoint = Endpoint::from_shared(format!("http://{}", context.control))
-            .map_err(|error| invalid(format!("control address {}: {error}", context.control)))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
+        let endpoint = Endpoint::from_shared(format!("https://{}", context.control()))
+            .map_err(|error| invalid(format!("control address {}: {error}", context.control())))?
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true);
@@ -76,14 +58,14 @@ impl Control {
             })?;
         let channel = {
             let _inside = runtime.enter();
-            endpoint.connect_lazy()
+            let connector = connector(context.client_tls(), context.control(), CONNECT_TIMEOUT);
+            endpoint.connect_with_connector_lazy(connector)
         };
-        let client = ManagerClient::with_interceptor(channel, Bearer(token))
-            .max_decoding_message_size(MAX_ANSWER_BYTES);
+        let client = ManagerClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self {
             runtime: Some(runtime),
             client,
-            address: context.control.clone(),
+            address: context.control().to_owned(),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use outlive_identity::ConnectError;
 use outlive_proto::FromStatus;
 use outlive_proto::v1::ErrorCode;
 use tonic::{Code, Response, Status};
@@ -133,6 +134,9 @@ fn classify(status: &Status, address: &str, region: &str) -> Failure {
             _ => Failure::Final(Error::from_control(error, region)),
         };
     }
+    if let Some(error) = std::error::Error::source(status).and_then(ConnectError::find) {
+        return unconnected(error);
+    }
     let reason = status.message().to_owned();
     match status.code() {
         Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied if reason.contains(NO_GRPC) => {
@@ -146,6 +150,21 @@ fn classify(status: &Status, address: &str, region: &str) -> Failure {
                 reason: format!("{}: {reason}", status.code()),
             })
         }
+        _ => Failure::Unreachable {
+            what: MANAGER,
+            reason,
+        },
+    }
+}
+
+/// Why no connection came about. Who was refused is refused again: trying on would only hide it.
+fn unconnected(error: &ConnectError) -> Failure {
+    let reason = error.to_string();
+    match error {
+        ConnectError::Refused { .. } | ConnectError::Untrusted { .. } | ConnectError::Credentials(_) => {
+            Failure::Final(Error::NoAccess { reason })
+        }
+        ConnectError::Foreign { .. } => Failure::Final(Error::Protocol { reason }),
         _ => Failure::Unreachable {
             what: MANAGER,
             reason,
@@ -167,7 +186,7 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains("127.0.0.1:80 is no Outlive manager"), "{text}");
         }
-        let denied = classify(&Status::new(Code::Unauthenticated, "wrong token"), "a:1", "r");
+        let denied = classify(&Status::new(Code::Unauthenticated, "not you"), "a:1", "r");
         assert!(matches!(denied, Failure::Final(Error::NoAccess { .. })));
     }
 }

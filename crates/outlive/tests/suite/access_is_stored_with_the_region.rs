@@ -29,7 +29,7 @@ fn the_metadata_page_follows_the_ownership() {
         page(&session)
             .access
             .iter()
-            .any(|(identity, writable)| identity == "local" && *writable)
+            .any(|(identity, writable)| identity == "administrator" && *writable)
     );
     let mut backup = session.backup("r").expect("opened");
     let taken = backup

@@ -113,20 +113,37 @@ fn the_catalog_is_read_one_sidedly() {
 }
 
 #[test]
-fn a_wrong_token_has_no_access_and_nobody_there_is_unreachable() {
-    let server = Server::in_memory("16MiB");
-    let mut context = server.context();
-    context.token = "another".to_owned();
-    assert!(matches!(
-        Session::connect(&context).err(),
-        Some(Error::NoAccess { .. })
-    ));
+fn a_refused_certificate_has_no_access_and_is_told_why_at_once() {
+    let (server, other) = (Server::in_memory("16MiB"), Server::in_memory("16MiB"));
+    let began = std::time::Instant::now();
+    let refused = |context: outlive::Context| match Session::connect(&context).err() {
+        Some(Error::NoAccess { reason }) => reason,
+        other => panic!("{other:?}"),
+    };
+    let (ours, theirs) = (server.credentials("bob"), other.credentials("bob"));
+    let said = refused(server.context_with(theirs.clone()));
+    assert!(said.contains("does not know the authority"), "{said}");
+    // Its own authority vouches for a client, and the server that answers is another one.
+    let said = refused(other.context_at(server.address(), theirs));
+    assert!(said.contains("cannot be trusted"), "{said}");
+    let said = refused(server.context_with(outlive::Credentials {
+        key_pem: server.credentials("bob").key_pem,
+        ..ours.clone()
+    }));
+    assert!(said.contains("private key") && !said.contains("BEGIN"), "{said}");
+    let patient = outlive::SessionOptions::default().retry_for;
+    assert!(began.elapsed() < patient, "it was not tried again");
+    Session::connect(&server.context_with(ours)).expect("let in");
+}
 
+#[test]
+fn nobody_there_is_unreachable() {
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .expect("a port")
         .local_addr()
         .expect("an address");
-    let nobody = outlive::Context::new(free.to_string(), "token");
+    let server = Server::in_memory("16MiB");
+    let nobody = server.context_at(free, server.credentials("bob"));
     let retry_for = std::time::Duration::from_millis(200);
     let options = outlive::SessionOptions { retry_for };
     let error = Session::connect_with(&nobody, options)
@@ -138,4 +155,18 @@ fn a_wrong_token_has_no_access_and_nobody_there_is_unreachable() {
         "{line}"
     );
     assert!(line.contains(&free.to_string()), "{line}");
+}
+
+#[test]
+fn new_credentials_in_the_context_file_count_without_a_restart() {
+    let mut server = Server::in_memory("16MiB");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("context.json");
+    server.context().save(&path).expect("saved");
+    let session = Session::connect(&outlive::Context::load(&path).expect("loaded")).expect("let in");
+    server.change_authority();
+    server.context().save(&path).expect("saved");
+    server.stop_manager();
+    server.resume_manager();
+    assert_eq!(session.regions().expect("the new certificate is shown"), []);
 }

@@ -9,18 +9,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use outlive::{Context, RegionSpec, Session, SessionOptions};
-use outlive_manager::{BearerAuth, Manager, ManagerOptions};
+use outlive::{Context, Credentials, RegionSpec, Session, SessionOptions};
+use outlive_identity::{Authority, DEFAULT_VALIDITY, ListenOptions, ServerTls, listen};
+use outlive_manager::{Manager, ManagerOptions};
 use outlive_pair::{CallError, Member, PairConfig, Request, Role, SessionId};
 use outlive_unit::{AttachSecret, Unit, UnitOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tonic::transport::server::TcpIncoming;
 
 use self::counter::Counter;
 
-const TOKEN: &str = "a token for tests";
+/// Who calls.
+const ADMINISTRATOR: &str = "administrator";
 /// Long enough for a restart on a loaded machine.
 const RETRY_FOR: Duration = Duration::from_secs(20);
 /// Longer than anything here takes on a loaded machine; only a hang takes as long.
@@ -32,6 +33,9 @@ pub struct Server {
     control: SocketAddr,
     data: SocketAddr,
     running: Option<Running>,
+    authority: Authority,
+    tls: ServerTls,
+    administrator: Credentials,
     _folder: tempfile::TempDir,
 }
 
@@ -49,7 +53,16 @@ impl Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let media = format!("file:{},size=64MiB", folder.path().join("media").display());
+        let authority = Authority::generate().expect("randomness");
+        let name = "system/server".parse().expect("a name");
+        let shown = authority.issue_server(&name, &["127.0.0.1".to_owned()], DEFAULT_VALIDITY);
+        let tls = ServerTls::new(authority.certificate_pem(), &shown.expect("a certificate"));
+        let name = ADMINISTRATOR.parse().expect("a name");
+        let administrator = authority.issue_client(&name, DEFAULT_VALIDITY);
         let mut server = Self {
+            tls: tls.expect("it is usable"),
+            administrator: administrator.expect("a certificate"),
+            authority,
             media,
             control: any,
             data: any,
@@ -96,15 +109,14 @@ impl Server {
         let (end, ended) = oneshot::channel::<()>();
         let (manager, control) = runtime.block_on(async {
             let options = ManagerOptions::new(unit.admin_client(), secret.proof().to_vec())
-                .with_administrator("local".parse().expect("a name"));
+                .with_administrator(ADMINISTRATOR.parse().expect("a name"));
             let manager = Manager::attach(options).await.expect("a manager");
             let listener = TcpListener::bind(self.control).await.expect("a control listener");
-            let control = listener.local_addr().expect("an address");
-            let routes = manager.routes(BearerAuth::new(TOKEN).expect("a token"));
-            // Without it each answer waits for an acknowledgement.
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let incoming = listen(listener, self.tls.clone(), ListenOptions::default(), |_| {});
+            let incoming = incoming.expect("an address");
+            let control = incoming.local_addr();
             let serving = tonic::transport::Server::builder()
-                .add_routes(routes)
+                .add_routes(manager.routes())
                 .serve_with_incoming_shutdown(incoming, async move {
                     let _ = ended.await;
                 });
@@ -121,7 +133,11 @@ impl Server {
     }
 
     pub fn context(&self) -> Context {
-        Context::new(self.control.to_string(), TOKEN)
+        Context::new(
+            self.control.to_string(),
+            self.authority.certificate_pem(),
+            self.administrator.clone(),
+        )
     }
 
     pub fn session(&self) -> Session {

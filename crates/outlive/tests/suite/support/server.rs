@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outlive::{Context, Session, SessionOptions};
-use outlive_manager::{BearerAuth, Manager, ManagerOptions};
+use outlive::{Context, Credentials, Session, SessionOptions};
+use outlive_identity::{Authority, DEFAULT_VALIDITY, ListenOptions, ServerTls, listen};
+use outlive_manager::{Manager, ManagerOptions};
 use outlive_unit::{AttachSecret, Unit, UnitOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
 
-const TOKEN: &str = "a token for tests";
+/// Who calls unless a test says otherwise.
+const ADMINISTRATOR: &str = "administrator";
 /// Long enough for a restart on a loaded machine.
 pub(crate) const RETRY_FOR: Duration = Duration::from_secs(20);
 
@@ -23,6 +24,9 @@ pub(crate) struct Server {
     data: SocketAddr,
     running: Option<Running>,
     folder: Option<tempfile::TempDir>,
+    authority: Authority,
+    tls: ServerTls,
+    administrator: Credentials,
 }
 
 struct Running {
@@ -53,12 +57,17 @@ impl Server {
 
     fn start(media: String) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let (authority, tls) = trust();
+        let administrator = issue(&authority, ADMINISTRATOR);
         let mut server = Self {
             media,
             control: any,
             data: any,
             running: None,
             folder: None,
+            tls,
+            administrator,
+            authority,
         };
         server.resume();
         server
@@ -109,14 +118,15 @@ impl Server {
         let (end, ended) = oneshot::channel::<()>();
         let (manager, control) = runtime.block_on(async {
             let options = ManagerOptions::new(running.unit.admin_client(), running.secret.proof().to_vec())
-                .with_administrator("local".parse().expect("a name"));
+                .with_administrator(ADMINISTRATOR.parse().expect("a name"));
             let manager = Manager::attach(options).await.expect("a manager");
             let listener = TcpListener::bind(self.control).await.expect("a control listener");
-            let control = listener.local_addr().expect("an address");
-            let routes = manager.routes(BearerAuth::new(TOKEN).expect("a token"));
+            let incoming = listen(listener, self.tls.clone(), ListenOptions::default(), |_| {});
+            let incoming = incoming.expect("an address");
+            let control = incoming.local_addr();
             let serving = tonic::transport::Server::builder()
-                .add_routes(routes)
-                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+                .add_routes(manager.routes())
+                .serve_with_incoming_shutdown(incoming, async move {
                     let _ = ended.await;
                 });
             tokio::spawn(serving);
@@ -149,7 +159,32 @@ impl Server {
     }
 
     pub(crate) fn context(&self) -> Context {
-        Context::new(self.control.to_string(), TOKEN)
+        self.context_with(self.administrator.clone())
+    }
+
+    /// A certificate for somebody, and its key.
+    pub(crate) fn credentials(&self, name: &str) -> Credentials {
+        issue(&self.authority, name)
+    }
+
+    /// How whoever has these credentials finds it.
+    pub(crate) fn context_with(&self, credentials: Credentials) -> Context {
+        self.context_at(self.control, credentials)
+    }
+
+    /// The same for another address.
+    pub(crate) fn context_at(&self, control: SocketAddr, credentials: Credentials) -> Context {
+        Context::new(control.to_string(), self.authority.certificate_pem(), credentials)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// Another authority, and certificates of it for everybody; counts from the manager's next start.
+    pub(crate) fn change_authority(&mut self) {
+        (self.authority, self.tls) = trust();
+        self.administrator = issue(&self.authority, ADMINISTRATOR);
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -163,6 +198,22 @@ impl Server {
     pub(crate) fn incarnation(&self) -> u64 {
         self.running.as_ref().expect("running").unit.incarnation()
     }
+}
+
+fn trust() -> (Authority, ServerTls) {
+    let authority = Authority::generate().expect("randomness");
+    let name = "system/server".parse().expect("a name");
+    let hosts = ["127.0.0.1".to_owned()];
+    let shown = authority.issue_server(&name, &hosts, DEFAULT_VALIDITY);
+    let tls = ServerTls::new(authority.certificate_pem(), &shown.expect("a certificate"));
+    (authority, tls.expect("it is usable"))
+}
+
+fn issue(authority: &Authority, name: &str) -> Credentials {
+    let name = name.parse().expect("a name");
+    authority
+        .issue_client(&name, DEFAULT_VALIDITY)
+        .expect("a certificate")
 }
 
 impl Drop for Server {

@@ -1,0 +1,53 @@
+//! The control listener: the manager's service behind mutual TLS.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use outlive_identity::{ListenEvent, ListenOptions, ServerTls, listen};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// A client that vanished without a word is noticed within twice this time.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Calls in progress over one connection; a client that wants more waits.
+const CALLS_PER_CONNECTION: usize = 256;
+
+/// How the service ended.
+pub(crate) type Served = JoinHandle<Result<(), tonic::transport::Error>>;
+
+/// Binds the listener; clients that come now wait.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen for control connections on {address}: {error}");
+        Failure::new(Exit::Failure, message)
+    })
+}
+
+/// Serves `routes` to whoever shows a certificate that `tls` trusts, until `stopped`.
+pub(crate) fn serve(
+    listener: TcpListener,
+    tls: ServerTls,
+    routes: Routes,
+    tell: impl Fn(ListenEvent<'_>) + Send + Sync + 'static,
+    stopped: oneshot::Receiver<()>,
+) -> Result<Served, Failure> {
+    let incoming = listen(listener, tls, ListenOptions::default(), tell).map_err(|error| {
+        let message = format!("cannot listen for control connections: {error}");
+        Failure::new(Exit::Failure, message)
+    })?;
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, async {
+            // A dropped sender is a stop, too.
+            let _ = stopped.await;
+        });
+    Ok(tokio::spawn(server))
+}
