@@ -67,6 +67,10 @@ pub(crate) struct Shared {
 pub(crate) enum Command {
     /// Run a persistent memory unit and its manager
     Serve(commands::serve::Serve),
+    /// Run a persistent memory unit whose manager is another process
+    Unit(commands::unit::UnitCommand),
+    /// Run the manager of a unit that is another process
+    Manager(commands::manager::ManagerCommand),
     /// Create, list, show, resize and delete regions
     Region(commands::region::Region),
     /// Save a snapshot: it replaces what the region held

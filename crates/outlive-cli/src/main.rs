@@ -1,6 +1,7 @@
 //! The `outlive` command.
 
 mod arguments;
+mod audit_log;
 mod commands;
 mod confirm;
 mod demo;

@@ -127,6 +127,11 @@ mod tests {
             names.push(name);
         }
         names.sort();
-        assert_eq!(names, ["outlive-serve.service"]);
+        let expected = [
+            "outlive-manager.service",
+            "outlive-serve.service",
+            "outlive-unit.service",
+        ];
+        assert_eq!(names, expected);
     }
 }

@@ -2,17 +2,20 @@
 
 pub(crate) mod append;
 pub(crate) mod clear;
+mod control;
 pub(crate) mod demo;
 pub(crate) mod fsck;
 pub(crate) mod kv;
 pub(crate) mod load;
 pub(crate) mod log;
+pub(crate) mod manager;
 pub(crate) mod region;
 pub(crate) mod save;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod switchover;
 pub(crate) mod takeover;
+pub(crate) mod unit;
 pub(crate) mod watch;
 
 use crate::arguments::Command;
@@ -23,6 +26,8 @@ use crate::invocation::Invocation;
 pub(crate) fn run(command: &Command, invocation: &Invocation) -> Result<(), Failure> {
     match command {
         Command::Serve(serve) => serve.run(invocation),
+        Command::Unit(unit) => unit.run(invocation),
+        Command::Manager(manager) => manager.run(invocation),
         Command::Region(region) => region.run(invocation),
         Command::Save(save) => save.run(invocation),
         Command::Append(append) => append.run(invocation),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use outlive::Context;
+use outlive_audit::Audit;
 use outlive_identity::{Folder, Party};
 use outlive_media::MediaSpec;
 use tempfile::TempDir;
@@ -18,7 +19,8 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::count;
 use crate::progress;
-use crate::server::{self, Server, ServerOptions, ServerTrust};
+use crate::server::manager::ControlOptions;
+use crate::server::{self, Server, ServerOptions};
 use crate::views::{duration_text, micros};
 
 /// Room for everything that a run writes between two snapshots, and little enough for any laptop.
@@ -96,15 +98,16 @@ fn start_server(folder: &Path) -> Result<Server, Failure> {
             path,
             size: Some(MEDIUM_BYTES),
         },
-        control: any,
         data: any,
         advertise_data: None,
-        metrics: None,
     };
     let server = Server::start(options, || {
-        Ok(ServerTrust {
+        Ok(ControlOptions {
+            control: any,
             tls: trust.server_tls(Party::Server)?,
             administrators: vec![Party::Administrator.name()],
+            metrics: None,
+            audit: Audit::off(),
         })
     })?;
     let administrator = trust.credentials(Party::Administrator)?;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use outlive_audit::{Act, Audit, Entry};
 use outlive_identity::{ListenEvent, ListenOptions, ServerTls, listen};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -33,9 +34,10 @@ pub(crate) fn serve(
     listener: TcpListener,
     tls: ServerTls,
     routes: Routes,
-    tell: impl Fn(ListenEvent<'_>) + Send + Sync + 'static,
+    audit: Audit,
     stopped: oneshot::Receiver<()>,
 ) -> Result<Served, Failure> {
+    let tell = move |event: ListenEvent<'_>| audit.record(&line(&event));
     let incoming = listen(listener, tls, ListenOptions::default(), tell).map_err(|error| {
         let message = format!("cannot listen for control connections: {error}");
         Failure::new(Exit::Failure, message)
@@ -50,4 +52,28 @@ pub(crate) fn serve(
             let _ = stopped.await;
         });
     Ok(tokio::spawn(server))
+}
+
+/// Who was let in, and who was not.
+fn line(event: &ListenEvent<'_>) -> Entry {
+    match event {
+        ListenEvent::Rejected(rejected) => {
+            let mut entry = Entry::refused(Act::Connect, &rejected.reason).from(rejected.source);
+            if let Some(name) = &rejected.claimed {
+                entry = entry.by(name.as_str());
+            }
+            if rejected.untold > 0 {
+                entry = entry.count(rejected.untold);
+            }
+            entry
+        }
+        ListenEvent::Connected(caller) => {
+            let entry = Entry::done(Act::Connect).by(caller.name.as_str());
+            match caller.source {
+                Some(source) => entry.from(source),
+                None => entry,
+            }
+        }
+        other => Entry::done(Act::Connect).because(format!("{other:?}")),
+    }
 }
