@@ -33,7 +33,7 @@ fn main() -> Outcome<()> {
     let address = listener.local_addr().to_string();
     let mut endpoint = connect(
         &address,
-        target.issue(Rights::ReadWrite),
+        &target.issue(Rights::ReadWrite),
         &ConnectOptions::default(),
     )?;
     for round in 1..=3 {

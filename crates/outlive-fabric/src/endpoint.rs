@@ -108,6 +108,15 @@ pub enum FabricError {
         #[source]
         source: std::io::Error,
     },
+    /// Whoever answered could not prove that it knows the ticket's secret and means the same by it. Nothing
+    /// was proven to it.
+    #[error(
+        "{address} is not the unit that the ticket is for: it cannot prove that it knows the ticket's secret"
+    )]
+    Impostor {
+        /// Where.
+        address: String,
+    },
     /// The target refused the connection.
     #[error("the unit refused the connection: {0}")]
     Refused(Refusal),

@@ -10,6 +10,8 @@
 //! - A refusal ends that operation only; the connection and everybody else's go on.
 //! - Completions arrive in the order in which operations were posted.
 //! - Once a [`Connection`] is confirmed stopped, not one byte that it sent can land.
+//! - Nobody is let in without proving that it knows a ticket's secret, and no initiator proves that to a
+//!   target that has not proven it first ([`proof`]). The secret itself never travels.
 //! - No order of placement between two operations is promised (iWARP promises none).
 //!
 //! It fails with [`FabricError`] (the connection is lost; the outcome of what was in flight is
@@ -18,11 +20,13 @@
 pub mod access;
 pub mod conformance;
 pub mod endpoint;
+pub mod proof;
 pub mod refusal;
 pub mod sim;
 pub mod target;
 pub mod tcp;
 pub mod testing;
+pub mod ticket;
 
 pub use access::{
     AccessInfo, ExposedPart, PersistMethod, RegionId, RemoteKey, Rights, SessionInfo, TicketId,
@@ -30,3 +34,4 @@ pub use access::{
 pub use endpoint::{Completion, Endpoint, FabricError, OpId, Outcome};
 pub use refusal::Refusal;
 pub use target::{Admission, Admitted, CloseReason, Connection, ConnectionId, Exposure};
+pub use ticket::{Terms, Ticket, TicketSecret};

@@ -37,8 +37,8 @@ pub enum Refusal {
     /// Whoever connected may not do so any more. Its manager says what is missing.
     #[error("the right to use the region in this way was revoked")]
     Revoked,
-    /// The ticket is unknown, used up, or expired. Deliberately one reason for all three.
-    #[error("the ticket is not valid (unknown, already used, or expired)")]
+    /// The ticket is unknown, used up, or expired, or its secret was not proven. Deliberately one reason for all.
+    #[error("the ticket is not valid (unknown, already used, expired, or not proven to be yours)")]
     Ticket,
     /// The medium cannot promise persistence.
     #[error("this unit's medium cannot promise persistence")]

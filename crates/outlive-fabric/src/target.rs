@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Refusal, RemoteKey, SessionInfo, TicketId};
+use crate::{Refusal, RemoteKey, SessionInfo, Ticket, TicketId};
 
 /// Numbers the connections of one target, from 1 upwards, never reused in an incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,11 +84,23 @@ pub enum CloseReason {
 
 /// Decides who is let in. The unit implements it; providers call it.
 pub trait Admission: Send + Sync + 'static {
-    /// A connection named a ticket. `connection` stops it later; keep it, do not use it inside this call.
+    /// A connection named a ticket: gives it, so that both sides can prove that they know its secret. Uses
+    /// nothing up.
+    ///
+    /// # Errors
+    /// The refusal to send before closing: the same for every ticket that is not valid, whatever the reason.
+    fn challenge(&self, ticket: TicketId, connection: &dyn Connection) -> Result<Ticket, Refusal>;
+
+    /// A connection was challenged and answered wrongly. A ticket does not survive many of these.
+    fn failed(&self, ticket: TicketId, connection: &dyn Connection);
+
+    /// A connection has proven that it knows the secret of the ticket that [`challenge`](Self::challenge) gave: now
+    /// the ticket is used up, if it still is that very ticket. `connection` stops it later; keep it, do
+    /// not use it inside this call.
     ///
     /// # Errors
     /// The refusal to send before closing.
-    fn admit(&self, ticket: TicketId, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal>;
+    fn admit(&self, ticket: &Ticket, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal>;
 
     /// An admitted connection has ended: none of its bytes can land any more.
     fn closed(&self, connection: ConnectionId, reason: CloseReason);

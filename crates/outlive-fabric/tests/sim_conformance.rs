@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outlive_fabric::conformance::Harness;
 use outlive_fabric::sim::{Network, SimAddress, SimEndpoint, SimOptions};
 use outlive_fabric::testing::TestTarget;
-use outlive_fabric::{FabricError, TicketId, conformance_suite};
+use outlive_fabric::{FabricError, Ticket, conformance_suite};
 
 struct Sim {
     network: Network,
@@ -21,8 +21,12 @@ impl Harness for Sim {
         Self { network, address }
     }
 
-    fn connect(&self, ticket: TicketId) -> Result<SimEndpoint, FabricError> {
+    fn connect(&self, ticket: &Ticket) -> Result<SimEndpoint, FabricError> {
         self.network.connect(self.address, ticket)
+    }
+
+    fn connect_blindly(&self, ticket: &Ticket) -> Result<(), FabricError> {
+        self.network.connect_blindly(self.address, ticket).map(drop)
     }
 
     fn shut_down(self) {

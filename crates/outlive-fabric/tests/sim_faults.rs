@@ -30,7 +30,7 @@ impl Bench {
     fn connect(&self) -> SimEndpoint {
         let ticket = self.target.issue(Rights::ReadWrite);
         self.network
-            .connect(self.address, ticket)
+            .connect(self.address, &ticket)
             .expect("a valid ticket lets in")
     }
 }

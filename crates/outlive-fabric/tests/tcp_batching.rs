@@ -17,7 +17,7 @@ fn bench(direct: bool) -> (Arc<TestTarget>, Listener, TcpEndpoint) {
     let address = listener.local_addr().to_string();
     let endpoint = connect(
         &address,
-        target.issue(Rights::ReadWrite),
+        &target.issue(Rights::ReadWrite),
         &ConnectOptions::default(),
     );
     (target, listener, endpoint.expect("let in"))

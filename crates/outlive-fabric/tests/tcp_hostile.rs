@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use outlive_fabric::proof::UNBOUND;
 use outlive_fabric::tcp::frame::{Answer, MAX_ANSWER_PAYLOAD_BYTES, Op, OpFrame};
-use outlive_fabric::tcp::hello::{HELLO_BYTES, Hello, REPLY_HEAD_BYTES, Reply, ReplyHead};
+use outlive_fabric::tcp::hello::{HELLO_BYTES, Hello, Reply, Response};
 use outlive_fabric::tcp::{ConnectOptions, Limits, Listener, TcpEndpoint, connect, reason};
-use outlive_fabric::testing::{KEY, Memory, TestTarget};
+use outlive_fabric::testing::{KEY, Memory, TestTarget, raw};
 use outlive_fabric::{
     Admission, CloseReason, Connection, Endpoint, FabricError, Outcome, Refusal, RemoteKey, Rights, TicketId,
 };
@@ -34,7 +35,7 @@ impl Bench {
         let ticket = self.target.issue(Rights::ReadWrite);
         connect(
             &self.listener.local_addr().to_string(),
-            ticket,
+            &ticket,
             &ConnectOptions::default(),
         )
     }
@@ -51,11 +52,8 @@ impl Bench {
     /// A connection spoken by hand, let in.
     fn admitted(&self) -> (TcpStream, Arc<dyn Connection>) {
         let mut stream = self.raw();
-        let hello = Hello {
-            ticket: self.target.issue(Rights::ReadWrite),
-        };
-        stream.write_all(&hello.encode()).expect("the hello is taken");
-        assert!(matches!(reply(&mut stream), Reply::Welcome { .. }));
+        let greeted = raw::greet(&mut stream, &self.target.issue(Rights::ReadWrite));
+        assert!(matches!(greeted, Ok(Reply::Welcome { .. })));
         (stream, self.target.newest())
     }
 
@@ -97,14 +95,7 @@ fn round_trip(endpoint: &mut TcpEndpoint, bytes: &[u8]) -> Outcome {
 }
 
 fn reply(stream: &mut TcpStream) -> Reply {
-    let mut head = [0; REPLY_HEAD_BYTES];
-    stream.read_exact(&mut head).expect("a reply comes");
-    let head = ReplyHead::decode(&head)
-        .expect("the protocol")
-        .expect("a whole head");
-    let mut body = vec![0; head.body_len];
-    stream.read_exact(&mut body).expect("its body comes");
-    head.with_body(&body).expect("the protocol")
+    raw::read_reply(stream).expect("a reply comes")
 }
 
 /// Reads answers up to the one that says why the connection is stopped.
@@ -149,6 +140,7 @@ fn garbage_instead_of_a_hello_is_refused() {
     }
     let mut newer = Hello {
         ticket: TicketId([1; 16]),
+        nonce: [0; 32],
     }
     .encode();
     newer[8] = 77;
@@ -161,6 +153,118 @@ fn garbage_instead_of_a_hello_is_refused() {
     );
     assert!(bench.target.connections().is_empty(), "nobody was let in");
     bench.assert_serves();
+}
+
+/// U5: what was heard of one handshake is of no use in another, be it the same ticket's or another's.
+#[test]
+fn a_replayed_answer_lets_nobody_in() {
+    let bench = Bench::new(Limits::default());
+    let ticket = bench.target.issue(Rights::ReadWrite);
+    let challenged = |ticket: TicketId| {
+        let mut stream = bench.raw();
+        match raw::say_hello(&mut stream, ticket) {
+            Ok(Reply::Challenge(challenge)) => (stream, challenge),
+            other => panic!("{other:?}"),
+        }
+    };
+    // The owner has answered but is not heard yet; who listens replays the answer with the same nonce.
+    let (mut owner, challenge) = challenged(ticket.id);
+    let response = raw::client_proof(&ticket, &challenge, UNBOUND);
+    let (mut eavesdropper, other_challenge) = challenged(ticket.id);
+    assert_ne!(challenge.nonce, other_challenge.nonce);
+    let outcome = raw::respond(&mut eavesdropper, &response);
+    assert!(
+        matches!(outcome, Ok(Reply::Refused(Refusal::Ticket))),
+        "{outcome:?}"
+    );
+    // Nor does the target's own proof serve as the initiator's.
+    let (mut reflected, other_challenge) = challenged(ticket.id);
+    let outcome = raw::respond(
+        &mut reflected,
+        &Response {
+            proof: other_challenge.proof,
+        },
+    );
+    assert!(
+        matches!(outcome, Ok(Reply::Refused(Refusal::Ticket))),
+        "{outcome:?}"
+    );
+    let another = bench.target.issue(Rights::ReadWrite);
+    let (mut other, _) = challenged(another.id);
+    let outcome = raw::respond(&mut other, &response);
+    assert!(
+        matches!(outcome, Ok(Reply::Refused(Refusal::Ticket))),
+        "{outcome:?}"
+    );
+    assert!(bench.target.connections().is_empty());
+    let outcome = raw::respond(&mut owner, &response);
+    assert!(matches!(outcome, Ok(Reply::Welcome { .. })), "{outcome:?}");
+    // Used now: the same answer again, on a connection that was challenged before.
+    let (_, late) = (owner, raw::say_hello(&mut bench.raw(), ticket.id));
+    assert!(matches!(late, Ok(Reply::Refused(Refusal::Ticket))), "{late:?}");
+    bench.assert_serves();
+}
+
+/// U5: two that know the secret, challenged both: the ticket lets one in.
+#[test]
+fn of_two_right_answers_one_lets_in() {
+    let bench = Bench::new(Limits::default());
+    for _ in 0..20 {
+        let ticket = bench.target.issue(Rights::ReadWrite);
+        let both = [(), ()].map(|()| {
+            let mut stream = bench.raw();
+            let Ok(Reply::Challenge(challenge)) = raw::say_hello(&mut stream, ticket.id) else {
+                panic!("not challenged");
+            };
+            (stream, raw::client_proof(&ticket, &challenge, UNBOUND))
+        });
+        let both = both.map(|(mut stream, response)| {
+            thread::spawn(move || raw::respond(&mut stream, &response).expect("a reply comes"))
+        });
+        let replies = both.map(|one| one.join().expect("answered"));
+        let welcomed = replies
+            .iter()
+            .filter(|reply| matches!(reply, Reply::Welcome { .. }));
+        assert_eq!(welcomed.count(), 1, "{replies:?}");
+        assert!(replies.contains(&Reply::Refused(Refusal::Ticket)), "{replies:?}");
+    }
+}
+
+/// One deadline bounds the whole handshake: dribbling does not stretch it, nor does the step it is in.
+#[test]
+fn a_handshake_that_dribbles_is_ended_in_time() {
+    let bench = Bench::new(Limits {
+        handshake_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    });
+    let ticket = bench.target.issue(Rights::ReadWrite);
+    let hello = Hello {
+        ticket: ticket.id,
+        nonce: raw::NONCE,
+    };
+    let mut dribbling = bench.raw();
+    let begun = Instant::now();
+    let taken = hello.encode().into_iter().take_while(|byte| {
+        thread::sleep(Duration::from_millis(5));
+        begun.elapsed() < PATIENCE && dribbling.write_all(&[*byte]).is_ok() && is_silent(&dribbling)
+    });
+    assert!(taken.count() < HELLO_BYTES, "it was ended before it was through");
+    let mut challenged = bench.raw();
+    assert!(matches!(
+        raw::say_hello(&mut challenged, ticket.id),
+        Ok(Reply::Challenge(_))
+    ));
+    let refused = reply(&mut challenged);
+    assert!(matches!(&refused, Reply::Refused(Refusal::Protocol(why)) if why.contains("too long")));
+    bench.assert_serves();
+}
+
+/// Whether nothing has come yet.
+fn is_silent(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("an option");
+    let peeked = stream.peek(&mut [0]).map_err(|error| error.kind());
+    stream.set_nonblocking(false).expect("an option");
+    peeked == Err(ErrorKind::WouldBlock)
 }
 
 #[test]
@@ -203,11 +307,19 @@ fn dribbled_bytes_are_understood() {
     let bench = Bench::new(Limits::default());
     let mut stream = bench.raw();
     stream.set_nodelay(true).expect("an option");
+    let ticket = bench.target.issue(Rights::ReadWrite);
     let hello = Hello {
-        ticket: bench.target.issue(Rights::ReadWrite),
+        ticket: ticket.id,
+        nonce: raw::NONCE,
+    };
+    for byte in hello.encode() {
+        stream.write_all(&[byte]).expect("taken");
     }
-    .encode();
-    let mut bytes = hello.to_vec();
+    let Reply::Challenge(challenge) = reply(&mut stream) else {
+        panic!("not challenged");
+    };
+    // What comes right behind the response is the first operation.
+    let mut bytes = raw::client_proof(&ticket, &challenge, UNBOUND).encode().to_vec();
     bytes.extend(frame(1, write_op(5)));
     bytes.extend(b"drip!");
     bytes.extend(frame(

@@ -6,16 +6,39 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use outlive_fabric::proof::{Transcript, UNBOUND};
 use outlive_fabric::tcp::frame::Answer;
-use outlive_fabric::tcp::hello::{HELLO_BYTES, Reply};
+use outlive_fabric::tcp::hello::{Challenge, HELLO_BYTES, REPLY_HEAD_BYTES, Reply, VERSION};
 use outlive_fabric::tcp::{ConnectOptions, TcpEndpoint, connect};
-use outlive_fabric::testing::KEY;
+use outlive_fabric::testing::{KEY, raw};
 use outlive_fabric::{
-    Completion, Endpoint, FabricError, OpId, Outcome, PersistMethod, SessionInfo, TicketId,
+    Completion, ConnectionId, Endpoint, FabricError, OpId, Outcome, PersistMethod, Refusal, RegionId, Rights,
+    SessionInfo, Terms, Ticket, TicketId, TicketSecret,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const TICKET: TicketId = TicketId([3; 16]);
+
+fn ticket() -> Ticket {
+    Ticket {
+        id: TicketId([3; 16]),
+        secret: TicketSecret::new([4; 32]),
+        terms: Terms {
+            identity: "tester".into(),
+            region: RegionId([5; 16]),
+            generation: 6,
+            rights: Rights::ReadWrite,
+            incarnation: 4,
+        },
+    }
+}
+
+fn session() -> SessionInfo {
+    SessionInfo {
+        incarnation: 4,
+        access: Vec::new(),
+        persist: None,
+    }
+}
 
 /// Plays the target by hand for one connection.
 fn against(
@@ -26,24 +49,10 @@ fn against(
     let address = listener.local_addr().expect("bound").to_string();
     let playing = thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection comes");
-        stream.read_exact(&mut [0; HELLO_BYTES]).expect("a hello comes");
-        let session = SessionInfo {
-            incarnation: 4,
-            access: Vec::new(),
-            persist: None,
-        };
-        stream
-            .write_all(
-                &Reply::Welcome {
-                    session,
-                    max_op_bytes: 1 << 20,
-                }
-                .encode(),
-            )
-            .expect("taken");
+        raw::welcome(&mut stream, &ticket(), session(), 1 << 20).expect("taken");
         play(stream);
     });
-    (connect(&address, TICKET, options).expect("welcome"), playing)
+    (connect(&address, &ticket(), options).expect("welcome"), playing)
 }
 
 fn fails_with(answers: Vec<u8>) -> FabricError {
@@ -218,7 +227,7 @@ fn nobody_there_is_an_error_that_names_the_address() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         listener.local_addr().expect("bound").to_string()
     };
-    let error = connect(&address, TICKET, &ConnectOptions::default())
+    let error = connect(&address, &ticket(), &ConnectOptions::default())
         .err()
         .expect("nobody listens");
     assert!(matches!(&error, FabricError::Connect { address: named, .. } if *named == address));
@@ -232,11 +241,125 @@ fn a_listener_that_never_answers_is_given_up() {
         connect_timeout: Duration::from_millis(80),
         ..ConnectOptions::default()
     };
-    let error = connect(&address, TICKET, &options)
+    let error = connect(&address, &ticket(), &options)
         .err()
         .expect("no welcome comes");
     let FabricError::Connect { source, .. } = error else {
         panic!("{error:?}")
     };
     assert_eq!(source.kind(), std::io::ErrorKind::TimedOut);
+}
+
+/// What a target does with one connection.
+type Play = fn(&mut TcpStream) -> std::io::Result<()>;
+
+/// Connects to a target that is played by hand. What comes of it, and what the target read at the end.
+fn greeted_by(play: Play) -> (FabricError, Vec<u8>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound").to_string();
+    let playing = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection comes");
+        play(&mut stream).expect("played");
+        let mut rest = Vec::new();
+        // A reset ends it as well.
+        let _ = stream.read_to_end(&mut rest);
+        rest
+    });
+    let error = connect(&address, &ticket(), &ConnectOptions::default())
+        .err()
+        .expect("it does not connect");
+    (error, playing.join().expect("played"))
+}
+
+/// X1: whoever answers in the unit's place gets the ticket's id and nothing more.
+#[test]
+fn an_impostor_learns_nothing_and_is_not_believed() {
+    let with_other_secret = |stream: &mut TcpStream| {
+        let mut other = ticket();
+        other.secret = TicketSecret::new([9; 32]);
+        stream.read_exact(&mut [0; HELLO_BYTES])?;
+        let challenge = Challenge {
+            nonce: [1; 32],
+            connection: ConnectionId(1),
+            incarnation: 4,
+            proof: Transcript {
+                version: VERSION,
+                ticket: &other,
+                client_nonce: [0; 32],
+                unit_nonce: [1; 32],
+                connection: ConnectionId(1),
+                binding: UNBOUND,
+            }
+            .unit_proof(),
+        };
+        stream.write_all(&Reply::Challenge(challenge).encode())
+    };
+    // Whoever has not proven anything is not believed that the region was fenced, or the medium broke.
+    let says_fenced = |stream: &mut TcpStream| {
+        stream.read_exact(&mut [0; HELLO_BYTES])?;
+        stream.write_all(&Reply::Refused(Refusal::Fenced { generation: 9 }).encode())
+    };
+    for impostor in [with_other_secret, says_fenced] {
+        let (error, told) = greeted_by(impostor);
+        assert!(matches!(error, FabricError::Impostor { .. }), "{error:?}");
+        assert!(error.to_string().contains("cannot prove"), "{error}");
+        assert_eq!(told, [], "nothing was proven to it");
+    }
+}
+
+#[test]
+fn a_welcome_that_skips_the_proofs_is_not_the_protocol() {
+    let (error, told) = greeted_by(|stream| {
+        stream.read_exact(&mut [0; HELLO_BYTES])?;
+        stream.write_all(
+            &Reply::Welcome {
+                session: session(),
+                max_op_bytes: 1 << 20,
+            }
+            .encode(),
+        )
+    });
+    assert!(matches!(error, FabricError::Protocol(_)), "{error:?}");
+    assert_eq!(told, []);
+}
+
+/// The last word of the handshake is sealed: nobody on the way puts a refusal or other access in its place.
+#[test]
+fn a_last_word_that_is_not_sealed_is_not_believed() {
+    let (error, _) = greeted_by(|stream| {
+        let mut sealed = Vec::new();
+        raw::welcome(&mut Tapped(stream, &mut sealed), &ticket(), session(), 1 << 20)?;
+        // Behind the challenge.
+        sealed[REPLY_HEAD_BYTES + 20] ^= 1;
+        stream.write_all(&sealed[REPLY_HEAD_BYTES..])
+    });
+    assert!(matches!(error, FabricError::Impostor { .. }), "{error:?}");
+    let (error, _) = greeted_by(|stream| raw::refuse(stream, &ticket(), Refusal::Fenced { generation: 9 }));
+    assert!(
+        matches!(error, FabricError::Refused(Refusal::Fenced { generation: 9 })),
+        "{error:?}"
+    );
+}
+
+/// Lets the challenge through and keeps what is written after it.
+struct Tapped<'a>(&'a mut TcpStream, &'a mut Vec<u8>);
+
+impl Read for Tapped<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for Tapped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.1.is_empty() {
+            self.0.write_all(bytes)?;
+        }
+        self.1.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant as Clock;
 
 use outlive_audit::Act;
-use outlive_fabric::{RegionId, TicketId};
+use outlive_fabric::{RegionId, Rights, Terms, Ticket};
 use outlive_identity::Caller;
 use outlive_layout::catalog::Record;
 use outlive_proto::ControlError;
@@ -401,13 +401,16 @@ impl Shared {
         writable: bool,
         generation: u64,
     ) -> Result<Opened, ControlError> {
-        let ticket = new_ticket()?;
-        let admitted = attachment
-            .unit
-            .admit(ticket, region, caller.name.as_str(), writable, generation)
-            .await;
-        attachment.checked(admitted)?;
-        Ok(opened(attachment, ticket))
+        let rights = if writable { Rights::ReadWrite } else { Rights::Read };
+        let ticket = new_ticket(Terms {
+            identity: caller.name.to_string(),
+            region,
+            generation,
+            rights,
+            incarnation: attachment.incarnation,
+        })?;
+        attachment.checked(attachment.unit.admit(&ticket).await)?;
+        Ok(opened(attachment, &ticket))
     }
 
     fn with_region(&self, opened: Opened, region: RegionId) -> Opened {
@@ -513,23 +516,27 @@ impl Shared {
     }
 }
 
-/// 16 random bytes that name a ticket.
-pub(crate) fn new_ticket() -> Result<TicketId, ControlError> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| {
+/// A ticket with an id and a secret of its own.
+pub(crate) fn new_ticket(terms: Terms) -> Result<Ticket, ControlError> {
+    Ticket::random(terms).map_err(|error| {
         ControlError::new(
             ErrorCode::Limit,
             format!("the operating system has no randomness for a ticket: {error}"),
         )
-    })?;
-    Ok(TicketId(id))
+    })
 }
 
-fn opened(attachment: &Attachment, ticket: TicketId) -> Opened {
+/// What the ticket's owner is told over its authenticated connection: the one place that the secret goes to.
+fn opened(attachment: &Attachment, ticket: &Ticket) -> Opened {
+    let Ticket { id, secret, terms } = ticket;
     Opened {
         region: None,
         data_address: attachment.data_address.clone(),
-        ticket_id: ticket.0.to_vec(),
+        ticket_id: id.0.to_vec(),
+        ticket_secret: secret.as_bytes().to_vec(),
+        identity: terms.identity.clone(),
+        generation: terms.generation,
+        writable: terms.rights.allows_write(),
         incarnation: attachment.incarnation,
         strongest: attachment.strongest.into(),
         ..Opened::default()

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use outlive_fabric::RegionId;
+use outlive_fabric::{RegionId, Rights, Terms};
 use outlive_layout::catalog::Record;
 use outlive_proto::ControlError;
 use outlive_proto::v1::region_event::Kind;
@@ -37,11 +37,16 @@ pub(crate) async fn attach(
     // Events first, connections after: what happens between the two is seen twice rather than never.
     let events = unit.events().await.map_err(AttachError::Unit)?;
     let catalog_region = catalog_region(&response)?;
-    let ticket = crate::grant::new_ticket().map_err(AttachError::Unit)?;
     let generation = unit.manager_generation();
-    unit.admit(ticket, catalog_region, &options.name, true, generation)
-        .await
-        .map_err(AttachError::Unit)?;
+    let ticket = crate::grant::new_ticket(Terms {
+        identity: options.name.clone(),
+        region: catalog_region,
+        generation,
+        rights: Rights::ReadWrite,
+        incarnation: response.incarnation,
+    });
+    let ticket = ticket.map_err(AttachError::Unit)?;
+    unit.admit(&ticket).await.map_err(AttachError::Unit)?;
     let recovered = Recovered::open(options.connect.clone(), &response, catalog_region, ticket).await?;
     let writer = recovered.install(catalog)?;
     found(options, catalog, &writer).await?;

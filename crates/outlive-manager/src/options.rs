@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use outlive_audit::Audit;
 use outlive_fabric::tcp::{self, ConnectOptions};
-use outlive_fabric::{Endpoint, FabricError, TicketId};
+use outlive_fabric::{Endpoint, FabricError, Ticket};
 use outlive_identity::{Name, Serial};
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use tonic::transport::Channel;
 
 use crate::limits;
 
-/// Connects to a unit's data listener over the fabric: `(address, ticket)` to an endpoint. Blocks for at
+/// Connects to a unit's data listener over the fabric: `(address, ticket, how)` to an endpoint. Blocks for at
 /// most the provider's own time-out; called from a thread of the manager's, never from async code.
 pub type CatalogConnector =
-    Arc<dyn Fn(&str, TicketId) -> Result<Box<dyn Endpoint>, FabricError> + Send + Sync>;
+    Arc<dyn Fn(&str, &Ticket, &ConnectOptions) -> Result<Box<dyn Endpoint>, FabricError> + Send + Sync>;
 
 /// What a manager is started with.
 #[derive(Clone)]
@@ -76,8 +76,8 @@ impl fmt::Debug for ManagerOptions {
 /// Reaches the catalog over the fabric's tcp provider.
 #[must_use]
 pub fn tcp_connector() -> CatalogConnector {
-    Arc::new(|address, ticket| {
-        let endpoint = tcp::connect(address, ticket, &ConnectOptions::default())?;
+    Arc::new(|address, ticket, options| {
+        let endpoint = tcp::connect(address, ticket, options)?;
         Ok(Box::new(endpoint) as Box<dyn Endpoint>)
     })
 }

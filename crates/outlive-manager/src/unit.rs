@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use outlive_fabric::{RegionId, TicketId};
+use outlive_fabric::{RegionId, Ticket};
 use outlive_identity::ConnectError;
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use outlive_proto::v1::{
@@ -152,23 +152,17 @@ impl UnitLink {
     }
 
     /// Lets one connection in.
-    pub(crate) async fn admit(
-        &self,
-        ticket: TicketId,
-        region: RegionId,
-        identity: &str,
-        writable: bool,
-        generation: u64,
-    ) -> Result<(), ControlError> {
+    pub(crate) async fn admit(&self, ticket: &Ticket) -> Result<(), ControlError> {
+        let Ticket { id, secret, terms } = ticket;
         let request = AdmitRequest {
             manager_generation: self.manager_generation,
-            ticket_id: ticket.0.to_vec(),
-            region: region.0.to_vec(),
-            identity: identity.to_owned(),
-            writable,
-            generation,
+            ticket_id: id.0.to_vec(),
+            region: terms.region.0.to_vec(),
+            identity: terms.identity.clone(),
+            writable: terms.rights.allows_write(),
+            generation: terms.generation,
+            secret: secret.as_bytes().to_vec(),
             valid_ms: u64::try_from(limits::TICKET_VALID.as_millis()).unwrap_or(u64::MAX),
-            ..AdmitRequest::default()
         };
         within(limits::UNIT_CALL, self.client.clone().admit(request))
             .await

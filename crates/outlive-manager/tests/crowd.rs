@@ -82,7 +82,7 @@ async fn fill_catalog(unit: &Unit, regions: u64) {
         writable: true,
         generation,
         valid_ms: 5_000,
-        ..AdmitRequest::default()
+        secret: vec![8; 32],
     };
     admin.admit(admit).await.unwrap();
     let region = RegionId(attached.catalog_region.as_slice().try_into().unwrap());
@@ -110,6 +110,15 @@ async fn fill_catalog(unit: &Unit, regions: u64) {
     let payload = catalog.encode();
     let ticket = Opened {
         ticket_id: vec![1; 16],
+        ticket_secret: vec![8; 32],
+        identity: "filler".into(),
+        generation,
+        writable: true,
+        incarnation: attached.incarnation,
+        region: Some(outlive_proto::v1::Region {
+            id: attached.catalog_region.clone(),
+            ..Default::default()
+        }),
         data_address: attached.data_address.clone(),
         ..Opened::default()
     };

@@ -314,16 +314,24 @@ async fn connections_that_the_catalog_does_not_allow_are_stopped_before_anything
     let admit = AdmitRequest {
         manager_generation,
         ticket_id: ticket_id.clone(),
-        region,
+        region: region.clone(),
         identity: "rogue".into(),
         writable: true,
         generation: 1,
         valid_ms: 5_000,
-        ..AdmitRequest::default()
+        secret: vec![8; 32],
     };
     admin.admit(admit).await.unwrap();
     let mut rogue = Data::connect(&outlive_proto::v1::Opened {
         ticket_id,
+        ticket_secret: vec![8; 32],
+        identity: "rogue".into(),
+        generation: 1,
+        writable: true,
+        region: Some(outlive_proto::v1::Region {
+            id: region,
+            ..Default::default()
+        }),
         ..stale.clone()
     })
     .unwrap();

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use outlive_audit::{Act, Entry};
 use outlive_fabric::{
-    AccessInfo, Admission, Admitted, CloseReason, Connection, ConnectionId, ExposedPart, PersistMethod,
-    Refusal, RegionId, RemoteKey, Rights, SessionInfo, TicketId,
+    self as fabric, AccessInfo, Admission, Admitted, CloseReason, Connection, ConnectionId, ExposedPart,
+    PersistMethod, Refusal, RegionId, RemoteKey, Rights, SessionInfo, TicketId,
 };
 use outlive_media::{Persistence, Volume};
 use outlive_proto::v1::LiveConnection;
@@ -109,12 +109,17 @@ impl Core {
     }
 
     /// Everything about letting a ticket's connection in, in one step with respect to fences.
-    fn let_in(&self, id: TicketId, connection: Arc<dyn Connection>) -> Result<(Admitted, Entry), Refusal> {
+    fn let_in(
+        &self,
+        proven: &fabric::Ticket,
+        connection: Arc<dyn Connection>,
+    ) -> Result<(Admitted, Entry), Refusal> {
         let mut registry = self.registry();
         if registry.closing {
             return Err(Refusal::ShuttingDown);
         }
-        let ticket = registry.tickets.take(id, Instant::now()).ok_or(Refusal::Ticket)?;
+        let ticket = registry.tickets.take(proven.id, &proven.secret, Instant::now());
+        let ticket = ticket.ok_or(Refusal::Ticket)?;
         let region = registry.regions.get(&ticket.region).ok_or(Refusal::Ticket)?;
         check_grant(&registry, region, &ticket)?;
         self.check_share(&registry, &ticket)?;
@@ -163,6 +168,15 @@ impl Core {
 }
 
 impl Core {
+    /// Counts and audits somebody who was not let in. `identity`: whose ticket it was.
+    fn note_refused(&self, refusal: &Refusal, peer: String, identity: Option<String>) {
+        Counters::add(&self.ended.refusals, 1);
+        tracing::warn!(%peer, %refusal, "connection refused");
+        let mut entry = Entry::refused(Act::Connect, refusal).from(peer);
+        entry.identity = identity;
+        self.options.audit.record(&entry);
+    }
+
     /// Whether the identity may have one more connection. The manager's own to the catalog always may: there is one.
     fn check_share(&self, registry: &Registry, ticket: &Ticket) -> Result<(), Refusal> {
         if ticket.writable && ticket.region == self.catalog_id() {
@@ -181,7 +195,30 @@ impl Core {
 }
 
 impl Admission for Core {
-    fn admit(&self, ticket: TicketId, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal> {
+    fn challenge(&self, id: TicketId, connection: &dyn Connection) -> Result<fabric::Ticket, Refusal> {
+        let held = {
+            let registry = self.registry();
+            let held = registry.tickets.held(id, Instant::now());
+            match held {
+                _ if registry.closing => Err(Refusal::ShuttingDown),
+                None => Err(Refusal::Ticket),
+                Some(ticket) => Ok(fabric::Ticket {
+                    id,
+                    secret: ticket.secret.clone(),
+                    terms: ticket.terms(self.volume.incarnation()),
+                }),
+            }
+        };
+        held.inspect_err(|refusal| self.note_refused(refusal, connection.peer(), None))
+    }
+
+    fn failed(&self, id: TicketId, connection: &dyn Connection) {
+        let claimed = self.registry().tickets.failed(id);
+        let claimed = claimed.map(|ticket| ticket.identity);
+        self.note_refused(&Refusal::Ticket, connection.peer(), claimed);
+    }
+
+    fn admit(&self, ticket: &fabric::Ticket, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal> {
         let peer = connection.peer();
         // Written without the lock: a slow disk shall not hold up a fence.
         match self.let_in(ticket, connection) {
@@ -190,10 +227,7 @@ impl Admission for Core {
                 Ok(admitted)
             }
             Err(refusal) => {
-                Counters::add(&self.ended.refusals, 1);
-                tracing::warn!(%peer, %refusal, "connection refused");
-                let refused = Entry::refused(Act::Connect, &refusal).from(peer);
-                self.options.audit.record(&refused);
+                self.note_refused(&refusal, peer, Some(ticket.terms.identity.clone()));
                 Err(refusal)
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outlive_fabric::{RegionId, TicketId};
+use outlive_fabric::{RegionId, TicketId, TicketSecret};
 use outlive_media::MediaError;
 use outlive_media::superblock::{BLOCK, BLOCK_BYTES};
 use outlive_proto::ControlError;
@@ -28,6 +28,7 @@ const MAX_IDENTITY_BYTES: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) ticket: TicketId,
+    pub(crate) secret: TicketSecret,
     pub(crate) region: RegionId,
     pub(crate) identity: String,
     pub(crate) writable: bool,
@@ -111,6 +112,7 @@ impl Core {
     pub(crate) fn admit_ticket(&self, grant: Grant) -> Result<(), ControlError> {
         let Grant {
             ticket,
+            secret,
             region,
             identity,
             writable,
@@ -149,11 +151,13 @@ impl Core {
         }
         let now = Instant::now();
         let granted = Ticket {
+            secret,
             region,
             identity,
             writable,
             generation,
             expires: now + valid,
+            wrong_answers: 0,
         };
         registry
             .tickets

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use outlive_fabric::tcp::{self, ConnectOptions};
 use outlive_fabric::{
-    AccessInfo, Completion, Endpoint, ExposedPart, FabricError, Outcome, PersistMethod, Refusal, TicketId,
+    AccessInfo, Completion, Endpoint, ExposedPart, FabricError, Outcome, PersistMethod, Refusal, RegionId,
+    Rights, Terms, Ticket, TicketId, TicketSecret,
 };
 use outlive_layout::{MetadataPage, ReadError, Source};
 use outlive_proto::v1;
@@ -108,14 +109,10 @@ pub(crate) fn connect(
 }
 
 impl Link {
-    fn granted(name: &str, opened: v1::Opened) -> std::result::Result<Granted, LinkError> {
+    fn granted(name: &str, mut opened: v1::Opened) -> std::result::Result<Granted, LinkError> {
         let broken = |what: &str| LinkError::Refused(Refusal::Protocol(what.to_owned()));
-        let ticket = opened
-            .ticket_id
-            .as_slice()
-            .try_into()
-            .map_err(|_| broken("a ticket of another length"))?;
-        let endpoint = tcp::connect(&opened.data_address, TicketId(ticket), &ConnectOptions::default())
+        let ticket = take_ticket(&mut opened).ok_or_else(|| broken("a ticket of another length"))?;
+        let endpoint = tcp::connect(&opened.data_address, &ticket, &ConnectOptions::default())
             .map_err(LinkError::from)?;
         let session = endpoint.session().clone();
         let part = |part| session.access.iter().find(|access| access.part == part).cloned();
@@ -278,6 +275,26 @@ impl Source for Link {
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> std::result::Result<(), LinkError> {
         self.read(offset, into)
     }
+}
+
+/// The ticket that the manager granted; its secret is left nowhere else. `None` where it is not one.
+fn take_ticket(opened: &mut v1::Opened) -> Option<Ticket> {
+    let region = opened.region.as_ref()?.id.as_slice();
+    Some(Ticket {
+        id: TicketId(opened.ticket_id.as_slice().try_into().ok()?),
+        secret: TicketSecret::take_from(std::mem::take(&mut opened.ticket_secret))?,
+        terms: Terms {
+            identity: std::mem::take(&mut opened.identity),
+            region: RegionId(region.try_into().ok()?),
+            generation: opened.generation,
+            rights: if opened.writable {
+                Rights::ReadWrite
+            } else {
+                Rights::Read
+            },
+            incarnation: opened.incarnation,
+        },
+    })
 }
 
 fn note_refusal(completions: Vec<Completion>, refused: &mut Option<Refusal>) {

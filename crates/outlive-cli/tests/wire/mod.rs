@@ -12,9 +12,10 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use outlive_fabric::tcp::frame::{ANSWER_HEADER_BYTES, Answer, Op, OpFrame};
-use outlive_fabric::tcp::hello::{Hello, REPLY_HEAD_BYTES, Reply, ReplyHead};
+use outlive_fabric::tcp::hello::Reply;
 use outlive_fabric::tcp::reason;
-use outlive_fabric::{ExposedPart, RemoteKey, TicketId};
+use outlive_fabric::testing::raw;
+use outlive_fabric::{ExposedPart, RegionId, RemoteKey, Rights, Terms, Ticket, TicketId, TicketSecret};
 use outlive_proto::v1::{Opened, Role};
 
 use crate::support::World;
@@ -22,7 +23,7 @@ use crate::support::World;
 /// One admitted connection that may read a region's data under `key`.
 pub(crate) struct Wire {
     stream: TcpStream,
-    ticket: TicketId,
+    ticket: Ticket,
     posted: u32,
     pub(crate) key: u64,
     pub(crate) metadata_key: u64,
@@ -42,8 +43,8 @@ impl Wire {
 
     fn admitted(opened: Opened) -> Self {
         let mut stream = TcpStream::connect(&opened.data_address).expect("the unit listens");
-        let ticket = TicketId(opened.ticket_id.try_into().expect("sixteen bytes"));
-        let Reply::Welcome { session, .. } = greet(&mut stream, ticket) else {
+        let ticket = ticket(&opened);
+        let Reply::Welcome { session, .. } = greet(&mut stream, &ticket) else {
             panic!("not let in");
         };
         let key = |part| {
@@ -64,9 +65,9 @@ impl Wire {
     pub(crate) fn refused_again(&self) -> String {
         let unit = self.stream.peer_addr().expect("connected");
         let mut stream = TcpStream::connect(unit).expect("the unit listens");
-        match greet(&mut stream, self.ticket) {
+        match greet(&mut stream, &self.ticket) {
             Reply::Refused(why) => why.to_string(),
-            Reply::Welcome { .. } => panic!("let in twice"),
+            other => panic!("let in twice: {other:?}"),
         }
     }
 
@@ -178,20 +179,30 @@ impl Wire {
     }
 }
 
-/// Says hello and reads what the unit answers.
-fn greet(stream: &mut TcpStream, ticket: TicketId) -> Reply {
+/// Proves to the unit that the ticket is known; what the unit says last.
+fn greet(stream: &mut TcpStream, ticket: &Ticket) -> Reply {
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
         .expect("a time-out can be set");
-    stream
-        .write_all(&Hello { ticket }.encode())
-        .expect("the hello is taken");
-    let mut head = [0; REPLY_HEAD_BYTES];
-    stream.read_exact(&mut head).expect("a reply comes");
-    let head = ReplyHead::decode(&head)
-        .expect("the protocol")
-        .expect("a whole head");
-    let mut body = vec![0; head.body_len];
-    stream.read_exact(&mut body).expect("its body comes");
-    head.with_body(&body).expect("the protocol")
+    raw::greet(stream, ticket).expect("the unit answers")
+}
+
+/// The ticket of a grant.
+pub(crate) fn ticket(opened: &Opened) -> Ticket {
+    let region = opened.region.as_ref().expect("a grant tells the region");
+    Ticket {
+        id: TicketId(opened.ticket_id.as_slice().try_into().expect("16 bytes")),
+        secret: TicketSecret::take_from(opened.ticket_secret.clone()).expect("32 bytes"),
+        terms: Terms {
+            identity: opened.identity.clone(),
+            region: RegionId(region.id.as_slice().try_into().expect("16 bytes")),
+            generation: opened.generation,
+            rights: if opened.writable {
+                Rights::ReadWrite
+            } else {
+                Rights::Read
+            },
+            incarnation: opened.incarnation,
+        },
+    }
 }

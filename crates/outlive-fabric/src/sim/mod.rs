@@ -22,7 +22,9 @@ pub use endpoint::SimEndpoint;
 use link::SimConnection;
 use world::World;
 
-use crate::{Admission, Connection, ConnectionId, FabricError, Refusal, TicketId};
+use crate::proof::{Transcript, UNBOUND};
+use crate::tcp::hello::VERSION;
+use crate::{Admission, Connection, ConnectionId, FabricError, Refusal, Ticket};
 
 /// How a simulated network behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,13 @@ impl Default for SimOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SimAddress(pub u64);
 
+/// Whether an initiator has the target prove itself first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Proven,
+    Blind,
+}
+
 /// The simulated network. Clones are the same network.
 #[derive(Clone)]
 pub struct Network {
@@ -80,11 +89,24 @@ impl Network {
         self.world().add_target(admission)
     }
 
-    /// Connects to a target with a ticket, which is used up by it.
+    /// Connects to a target and uses up a ticket, with the same proofs as on a network.
     ///
     /// # Errors
-    /// [`FabricError::Connect`] when the target is gone, [`FabricError::Refused`] with its reason.
-    pub fn connect(&self, address: SimAddress, ticket: TicketId) -> Result<SimEndpoint, FabricError> {
+    /// [`FabricError::Connect`] when the target is gone, [`FabricError::Refused`] with its reason,
+    /// [`FabricError::Impostor`] when it cannot prove to be the ticket's target.
+    pub fn connect(&self, address: SimAddress, ticket: &Ticket) -> Result<SimEndpoint, FabricError> {
+        self.greet(address, ticket, Trust::Proven)
+    }
+
+    /// As [`connect`](Self::connect), as a hostile initiator does it: gives its own proof whatever the target's is.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect), never [`FabricError::Impostor`].
+    pub fn connect_blindly(&self, address: SimAddress, ticket: &Ticket) -> Result<SimEndpoint, FabricError> {
+        self.greet(address, ticket, Trust::Blind)
+    }
+
+    fn greet(&self, address: SimAddress, ticket: &Ticket, trust: Trust) -> Result<SimEndpoint, FabricError> {
         let gone = || FabricError::Connect {
             address: format!("sim:{}", address.0),
             source: std::io::ErrorKind::ConnectionRefused.into(),
@@ -92,10 +114,16 @@ impl Network {
         let (admission, id) = self.world().reserve(address).ok_or_else(gone)?;
         let connection: Arc<dyn Connection> = Arc::new(SimConnection::new(self.clone(), id));
         // Outside the lock: an admission may stop other connections.
-        match admission.admit(ticket, connection) {
-            Err(refusal) => {
+        let admitted = self
+            .prove(admission.as_ref(), ticket, &connection, trust)
+            .and_then(|proven| {
+                let admitted = admission.admit(&proven, connection);
+                admitted.map_err(FabricError::Refused)
+            });
+        match admitted {
+            Err(error) => {
                 self.world().forget(id);
-                Err(FabricError::Refused(refusal))
+                Err(error)
             }
             Ok(admitted) => {
                 let session = admitted.session.clone();
@@ -103,6 +131,41 @@ impl Network {
                 Ok(SimEndpoint::new(self.clone(), id, session))
             }
         }
+    }
+
+    /// Both sides' proofs. The ticket as the target knows it.
+    fn prove(
+        &self,
+        admission: &dyn Admission,
+        ticket: &Ticket,
+        connection: &Arc<dyn Connection>,
+        trust: Trust,
+    ) -> Result<Ticket, FabricError> {
+        let held = admission.challenge(ticket.id, connection.as_ref());
+        let held = held.map_err(FabricError::Refused)?;
+        let [client_nonce, unit_nonce] = self.world().nonces();
+        let theirs = Transcript {
+            version: VERSION,
+            ticket: &held,
+            client_nonce,
+            unit_nonce,
+            connection: connection.id(),
+            binding: UNBOUND,
+        };
+        let ours = Transcript {
+            ticket,
+            ..theirs.clone()
+        };
+        if trust == Trust::Proven && !ours.accepts_unit(&theirs.unit_proof()) {
+            return Err(FabricError::Impostor {
+                address: connection.peer(),
+            });
+        }
+        if !theirs.accepts_client(&ours.client_proof()) {
+            admission.failed(ticket.id, connection.as_ref());
+            return Err(FabricError::Refused(Refusal::Ticket));
+        }
+        Ok(held)
     }
 
     /// Virtual time since the start.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::link::{End, InFlight, Link, Progress, Request};
 use super::{SimAddress, SimOptions, nanos};
+use crate::proof::Nonce;
 use crate::{Admission, Admitted, CloseReason, Completion, ConnectionId, OpId, Refusal};
 
 pub(super) struct World {
@@ -272,6 +273,15 @@ impl World {
             nanos(*self.options.latency.end()),
         );
         least + self.below(most.saturating_sub(least) + 1)
+    }
+
+    /// What the two sides of a handshake use as their random bytes.
+    pub(super) fn nonces(&mut self) -> [Nonce; 2] {
+        let mut nonces = [Nonce::default(); 2];
+        for word in nonces.iter_mut().flat_map(|nonce| nonce.chunks_mut(8)) {
+            word.copy_from_slice(&self.below(u64::MAX).to_le_bytes());
+        }
+        nonces
     }
 
     /// A number from 0 up to, not including, `bound`. SplitMix64.

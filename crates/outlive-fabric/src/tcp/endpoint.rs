@@ -15,22 +15,20 @@ use super::frame::{Op, OpFrame};
 use super::greeting;
 use super::socket::{self, Interest, Received};
 use super::spin::{INITIATOR_SPINNERS, Spinner};
-use crate::{Completion, Endpoint, FabricError, OpId, RemoteKey, SessionInfo, TicketId};
+use crate::{Completion, Endpoint, FabricError, OpId, RemoteKey, SessionInfo, Ticket};
 
 /// Writes up to this are gathered; longer ones are sent from where they lie.
 const GATHER_BYTES: usize = 16 << 10;
 /// What is gathered is sent at the latest at this size: larger sends gain nothing.
 const SEND_BYTES: usize = 64 << 10;
 
-/// Connects to the target at `address` (`host:port`) and presents `ticket`, which is used up by it.
+/// Connects to the target at `address` (`host:port`) and uses up `ticket`, once each side has proven to the other
+/// that it knows the ticket's secret.
 ///
 /// # Errors
-/// [`FabricError::Connect`] when nobody answers, [`FabricError::Refused`] with the target's reason.
-pub fn connect(
-    address: &str,
-    ticket: TicketId,
-    options: &ConnectOptions,
-) -> Result<TcpEndpoint, FabricError> {
+/// [`FabricError::Connect`] when nobody answers, [`FabricError::Refused`] with the target's reason,
+/// [`FabricError::Impostor`] when whoever answers cannot prove to be the ticket's target.
+pub fn connect(address: &str, ticket: &Ticket, options: &ConnectOptions) -> Result<TcpEndpoint, FabricError> {
     let greeted = greeting::connect(address, ticket, options.connect_timeout)?;
     Ok(TcpEndpoint {
         stream: greeted.stream,

@@ -5,64 +5,142 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::connection::TcpConnection;
-use super::hello::{HELLO_BYTES, Hello, Reply};
+use super::hello::{Challenge, HELLO_BYTES, Hello, HelloError, RESPONSE_BYTES, Reply, Response, VERSION};
 use super::socket::{self, Interest, Received};
-use crate::{Refusal, TicketId};
+use crate::proof::{Nonce, Transcript, UNBOUND};
+use crate::{Admission, Connection, Refusal, Ticket};
 
 /// How long a connection that was refused or stopped is kept to let its initiator read why: closing
 /// with unread bytes in the queue would reset it.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// Why there was no ticket.
-pub(super) enum NoHello {
+/// Why a handshake came to nothing.
+pub(super) enum Unproven {
     /// Worth an answer.
     Refused(Refusal),
     /// The other side went away, or the target is stopping.
     Gone,
 }
 
-/// Receives the hello, however slowly it dribbles, until `deadline`.
-pub(super) fn receive_hello(
-    stream: &TcpStream,
-    connection: &TcpConnection,
-    deadline: Instant,
-) -> Result<TicketId, NoHello> {
-    let mut bytes = [0; HELLO_BYTES];
-    let mut len = 0;
-    loop {
-        match Hello::decode(&bytes[..len]) {
-            Ok(Some(hello)) => return Ok(hello.ticket),
-            Ok(None) => {}
-            Err(error) => return Err(NoHello::Refused(Refusal::Protocol(error.to_string()))),
-        }
-        match socket::receive(stream, &mut bytes[len..]) {
-            Ok(Received::Bytes(count)) => len += count,
-            Ok(Received::End) | Err(_) => return Err(NoHello::Gone),
-            Ok(Received::Nothing) => await_until(stream, connection, Interest::Input, deadline)?,
-        }
-    }
+/// One handshake on the target's side. One deadline bounds all of it, however its bytes dribble.
+pub(super) struct Greeter<'a> {
+    pub(super) stream: &'a TcpStream,
+    pub(super) connection: &'a TcpConnection,
+    pub(super) admission: &'a dyn Admission,
+    pub(super) deadline: Instant,
 }
 
-/// Sends a reply until `deadline`.
-///
-/// # Errors
-/// [`NoHello::Gone`] when the other side did not take it.
-pub(super) fn send_reply(
-    stream: &TcpStream,
-    connection: &TcpConnection,
-    reply: &Reply,
-    deadline: Instant,
-) -> Result<(), NoHello> {
-    let bytes = reply.encode();
-    let mut left = bytes.as_slice();
-    while !left.is_empty() {
-        match socket::send(stream, &[IoSlice::new(left)]) {
-            Ok(0) => await_until(stream, connection, Interest::Output, deadline)?,
-            Ok(count) => left = &left[count..],
-            Err(_) => return Err(NoHello::Gone),
+/// A connection whose initiator has seen our proof and owes us its own. From here on every refusal
+/// is sealed, so that nobody else can put one in its place.
+pub(super) struct Challenged {
+    pub(super) ticket: Ticket,
+    client_nonce: Nonce,
+    unit_nonce: Nonce,
+}
+
+impl Greeter<'_> {
+    /// Receives the hello and answers it with a challenge.
+    pub(super) fn challenge(&self) -> Result<Challenged, Unproven> {
+        let hello = self.receive::<_, HELLO_BYTES>(Hello::decode)?;
+        let ticket = self.admission.challenge(hello.ticket, self.connection);
+        let mut challenged = Challenged {
+            ticket: ticket.map_err(Unproven::Refused)?,
+            client_nonce: hello.nonce,
+            unit_nonce: Nonce::default(),
+        };
+        getrandom::fill(&mut challenged.unit_nonce)
+            .map_err(|error| Unproven::Refused(Refusal::Media(format!("no random bytes: {error}"))))?;
+        let challenge = Challenge {
+            nonce: challenged.unit_nonce,
+            connection: self.connection.id(),
+            incarnation: challenged.ticket.terms.incarnation,
+            proof: self.transcript(&challenged).unit_proof(),
+        };
+        self.send(&Reply::Challenge(challenge).encode())?;
+        Ok(challenged)
+    }
+
+    /// Receives the initiator's proof.
+    pub(super) fn await_proof(&self, challenged: &Challenged) -> Result<(), Unproven> {
+        let response = self.receive::<_, RESPONSE_BYTES>(Response::decode)?;
+        if self.transcript(challenged).accepts_client(&response.proof) {
+            return Ok(());
+        }
+        self.admission.failed(challenged.ticket.id, self.connection);
+        Err(Unproven::Refused(Refusal::Ticket))
+    }
+
+    /// Sends the last word of a handshake that came as far as a challenge.
+    pub(super) fn conclude(&self, challenged: &Challenged, reply: &Reply) -> Result<(), Unproven> {
+        let transcript = self.transcript(challenged);
+        self.send(&reply.encode_sealed(|parts| transcript.reply_proof(parts)))
+    }
+
+    /// Refuses before there was a challenge.
+    pub(super) fn refuse(&self, refusal: Refusal) -> Result<(), Unproven> {
+        self.send(&Reply::Refused(refusal).encode())
+    }
+
+    fn transcript<'a>(&self, challenged: &'a Challenged) -> Transcript<'a> {
+        Transcript {
+            version: VERSION,
+            ticket: &challenged.ticket,
+            client_nonce: challenged.client_nonce,
+            unit_nonce: challenged.unit_nonce,
+            connection: self.connection.id(),
+            binding: UNBOUND,
         }
     }
-    Ok(())
+
+    /// Receives one message of at most `N` bytes, and not a byte of what is behind it.
+    fn receive<T, const N: usize>(
+        &self,
+        decode: impl Fn(&[u8]) -> Result<Option<T>, HelloError>,
+    ) -> Result<T, Unproven> {
+        let mut bytes = [0; N];
+        let mut len = 0;
+        loop {
+            match decode(&bytes[..len]) {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => {}
+                Err(error) => return Err(Unproven::Refused(Refusal::Protocol(error.to_string()))),
+            }
+            match socket::receive(self.stream, &mut bytes[len..]) {
+                Ok(Received::Bytes(count)) => len += count,
+                Ok(Received::End) | Err(_) => return Err(Unproven::Gone),
+                Ok(Received::Nothing) => self.await_ready(Interest::Input)?,
+            }
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<(), Unproven> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            match socket::send(self.stream, &[IoSlice::new(left)]) {
+                Ok(0) => self.await_ready(Interest::Output)?,
+                Ok(count) => left = &left[count..],
+                Err(_) => return Err(Unproven::Gone),
+            }
+        }
+        Ok(())
+    }
+
+    fn await_ready(&self, interest: Interest) -> Result<(), Unproven> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let wake = Some(self.connection.wake());
+        let ready: io::Result<bool> = socket::await_ready(self.stream, interest, wake, Some(left));
+        if self.connection.is_stopping() {
+            return Err(Unproven::Gone);
+        }
+        match ready {
+            // A byte now and then must not carry it past the deadline.
+            Ok(true) if !left.is_zero() => Ok(()),
+            Ok(_) => Err(Unproven::Refused(Refusal::Protocol(
+                "the handshake took too long".into(),
+            ))),
+            Err(_) => Err(Unproven::Gone),
+        }
+    }
 }
 
 /// Ends our direction and drops what still comes in, for a bounded time, so that the other side can
@@ -84,25 +162,5 @@ pub(super) fn linger(stream: &TcpStream) {
                 }
             }
         }
-    }
-}
-
-fn await_until(
-    stream: &TcpStream,
-    connection: &TcpConnection,
-    interest: Interest,
-    deadline: Instant,
-) -> Result<(), NoHello> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    let ready: io::Result<bool> = socket::await_ready(stream, interest, Some(connection.wake()), Some(left));
-    if connection.is_stopping() {
-        return Err(NoHello::Gone);
-    }
-    match ready {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(NoHello::Refused(Refusal::Protocol(
-            "the handshake took too long".into(),
-        ))),
-        Err(_) => Err(NoHello::Gone),
     }
 }

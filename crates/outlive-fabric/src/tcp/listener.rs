@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use super::Limits;
 use super::connection::TcpConnection;
-use super::greet::{self, NoHello};
+use super::greet::{self, Challenged, Greeter, Unproven};
 use super::hello::Reply;
 use super::serve::serve;
 use super::socket::{self, Interest, Wake};
-use crate::{Admission, Admitted, CloseReason, Connection, ConnectionId, Refusal, TicketId};
+use crate::{Admission, Admitted, CloseReason, Connection, ConnectionId, Refusal};
 
 /// A connection's thread holds nothing big on its stack.
 const STACK_BYTES: usize = 256 << 10;
@@ -220,34 +220,52 @@ fn start(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: ConnectionId) 
 
 /// A connection's whole life.
 fn run(hub: &Hub, stream: &TcpStream, connection: &Arc<TcpConnection>, handshake: Place<'_>) {
-    let deadline = Instant::now() + hub.limits.handshake_timeout;
-    let refusal = match greet::receive_hello(stream, connection, deadline) {
-        Ok(ticket) => match admit_and_serve(hub, stream, connection, ticket, handshake) {
+    let greeter = Greeter {
+        stream,
+        connection,
+        admission: hub.admission.as_ref(),
+        deadline: Instant::now() + hub.limits.handshake_timeout,
+    };
+    let refused = |refusal: &Refusal| {
+        connection.confirm_stopped();
+        tracing::debug!(peer = connection.peer(), %refusal, "connection refused");
+    };
+    let said = match greeter.challenge() {
+        Err(Unproven::Gone) => Err(Unproven::Gone),
+        Err(Unproven::Refused(refusal)) => {
+            refused(&refusal);
+            greeter.refuse(refusal)
+        }
+        Ok(challenged) => match admit_and_serve(hub, &greeter, connection, &challenged, handshake) {
             Ok(()) => return,
-            Err(refusal) => refusal,
+            Err(Unproven::Gone) => Err(Unproven::Gone),
+            Err(Unproven::Refused(refusal)) => {
+                refused(&refusal);
+                greeter.conclude(&challenged, &Reply::Refused(refusal))
+            }
         },
-        Err(NoHello::Refused(refusal)) => refusal,
-        Err(NoHello::Gone) => return connection.confirm_stopped(),
     };
     connection.confirm_stopped();
-    tracing::debug!(peer = connection.peer(), %refusal, "connection refused");
-    if greet::send_reply(stream, connection, &Reply::Refused(refusal), deadline).is_ok() {
+    if said.is_ok() {
         greet::linger(stream);
     }
 }
 
+/// Lets in who proves to know the ticket's secret.
 fn admit_and_serve(
     hub: &Hub,
-    stream: &TcpStream,
+    greeter: &Greeter<'_>,
     connection: &Arc<TcpConnection>,
-    ticket: TicketId,
+    challenged: &Challenged,
     handshake: Place<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Unproven> {
+    greeter.await_proof(challenged)?;
     let place = Place::take(&hub.admitted, hub.limits.connections);
-    let _place = place.ok_or_else(|| limit("connections", hub.limits.connections))?;
+    let _place = place.ok_or_else(|| Unproven::Refused(limit("connections", hub.limits.connections)))?;
     let named: Arc<dyn Connection> = Arc::<TcpConnection>::clone(connection);
-    let admitted = hub.admission.admit(ticket, named)?;
-    let serving = || welcome_and_serve(hub, stream, connection, &admitted, handshake);
+    let admitted = hub.admission.admit(&challenged.ticket, named);
+    let admitted = admitted.map_err(Unproven::Refused)?;
+    let serving = || welcome_and_serve(hub, greeter, challenged, &admitted, handshake);
     // A panic in an exposure must neither hang whoever fences nor end the unit.
     let reason = catch_unwind(AssertUnwindSafe(serving))
         .unwrap_or_else(|_| CloseReason::Broken("serving it panicked".into()));
@@ -256,30 +274,30 @@ fn admit_and_serve(
     let said_why = reason != CloseReason::Closed;
     hub.admission.closed(connection.id(), reason);
     if said_why {
-        greet::linger(stream);
+        greet::linger(greeter.stream);
     }
     Ok(())
 }
 
 fn welcome_and_serve(
     hub: &Hub,
-    stream: &TcpStream,
-    connection: &TcpConnection,
+    greeter: &Greeter<'_>,
+    challenged: &Challenged,
     admitted: &Admitted,
     handshake: Place<'_>,
 ) -> CloseReason {
+    let connection = greeter.connection;
     let welcome = Reply::Welcome {
         session: admitted.session.clone(),
         max_op_bytes: hub.limits.max_op_bytes,
     };
-    let deadline = Instant::now() + hub.limits.handshake_timeout;
-    if greet::send_reply(stream, connection, &welcome, deadline).is_err() {
+    if greeter.conclude(challenged, &welcome).is_err() {
         return connection
             .stop_reason()
             .map_or(CloseReason::Closed, CloseReason::Stopped);
     }
     drop(handshake);
-    serve(stream, connection, admitted, &hub.limits)
+    serve(greeter.stream, connection, admitted, &hub.limits)
 }
 
 fn limit(what: &str, limit: usize) -> Refusal {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use outlive_fabric::{FabricError, RegionId, TicketId};
+use outlive_fabric::tcp::ConnectOptions;
+use outlive_fabric::{FabricError, RegionId, Ticket};
 use outlive_layout::catalog::{Catalog as State, Extent, Record};
 use outlive_layout::{ReadError, Reader, Recovery, RecoveryOptions, Start, Writer};
 use outlive_proto::v1::AttachResponse;
@@ -25,7 +26,7 @@ impl Recovered {
         connect: CatalogConnector,
         response: &AttachResponse,
         region: RegionId,
-        ticket: TicketId,
+        ticket: Ticket,
     ) -> Result<Self, AttachError> {
         let (address, generation) = (response.data_address.clone(), response.manager_generation);
         let allocatable = Extent {
@@ -33,7 +34,7 @@ impl Recovered {
             len: response.allocatable_len,
         };
         let opening = tokio::task::spawn_blocking(move || {
-            let endpoint = connect(&address, ticket)?;
+            let endpoint = connect(&address, &ticket, &ConnectOptions::default())?;
             let driver = Driver::new(endpoint).map_err(drive_error)?;
             recover(driver, region, generation, allocatable)
         });

@@ -206,8 +206,8 @@ impl UnitAdmin for Fused {
 /// A connector whose endpoints are cut off when the fuse blows.
 pub fn fused_connector(fuse: Arc<Fuse>) -> CatalogConnector {
     let inner = super::connector();
-    Arc::new(move |address, ticket| {
-        let inner = inner(address, ticket)?;
+    Arc::new(move |address, ticket, options| {
+        let inner = inner(address, ticket, options)?;
         Ok(Box::new(FusedEndpoint {
             inner,
             fuse: Arc::clone(&fuse),

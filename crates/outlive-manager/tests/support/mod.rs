@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use outlive_fabric::tcp::{self, ConnectOptions};
-use outlive_fabric::{Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RemoteKey, TicketId};
+use outlive_fabric::{
+    Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RegionId, RemoteKey, Rights, Terms,
+    Ticket, TicketId, TicketSecret,
+};
 use outlive_identity::{Caller, Serial};
 use outlive_manager::{CatalogConnector, Manager, ManagerOptions, tcp_connector};
 use outlive_media::{MediaError, MediaSpec};
@@ -357,6 +360,26 @@ pub fn incoming(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
+/// The ticket of a grant.
+pub fn ticket(opened: &Opened) -> Ticket {
+    let region = &opened.region.as_ref().expect("a grant tells the region").id;
+    Ticket {
+        id: TicketId(opened.ticket_id.as_slice().try_into().unwrap()),
+        secret: TicketSecret::take_from(opened.ticket_secret.clone()).unwrap(),
+        terms: Terms {
+            identity: opened.identity.clone(),
+            region: RegionId(region.as_slice().try_into().unwrap()),
+            generation: opened.generation,
+            rights: if opened.writable {
+                Rights::ReadWrite
+            } else {
+                Rights::Read
+            },
+            incarnation: opened.incarnation,
+        },
+    }
+}
+
 /// A data connection to one region.
 pub struct Data {
     endpoint: Box<dyn Endpoint>,
@@ -368,8 +391,7 @@ pub struct Data {
 impl Data {
     /// Redeems a grant.
     pub fn connect(opened: &Opened) -> Result<Self, FabricError> {
-        let ticket = TicketId(opened.ticket_id.as_slice().try_into().unwrap());
-        let endpoint = tcp::connect(&opened.data_address, ticket, &ConnectOptions::default())?;
+        let endpoint = tcp::connect(&opened.data_address, &ticket(opened), &ConnectOptions::default())?;
         let part = |part| endpoint_access(&endpoint, part);
         let (key, len) = part(ExposedPart::Data).unwrap();
         let page = part(ExposedPart::Metadata).map(|(key, _)| key);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outlive_fabric::{RegionId, TicketId};
+use outlive_fabric::{RegionId, TicketId, TicketSecret};
 use outlive_media::Persistence;
 use outlive_proto::ControlError;
 use outlive_proto::v1::{self, AdmitRequest, Level, RevokeRequest};
@@ -45,11 +45,13 @@ pub(super) fn extents(extents: &[v1::Extent]) -> Vec<Extent> {
         .collect()
 }
 
-pub(super) fn grant(request: &AdmitRequest) -> Result<Grant, ControlError> {
+pub(super) fn grant(mut request: AdmitRequest) -> Result<Grant, ControlError> {
+    let secret = TicketSecret::take_from(std::mem::take(&mut request.secret));
     Ok(Grant {
         ticket: TicketId(id(&request.ticket_id, "a ticket's id")?),
+        secret: secret.ok_or_else(|| invalid("a ticket's secret has 32 bytes"))?,
         region: region(&request.region)?,
-        identity: request.identity.clone(),
+        identity: request.identity,
         writable: request.writable,
         generation: request.generation,
         valid: Duration::from_millis(request.valid_ms),

@@ -140,8 +140,9 @@ impl UnitAdmin for AdminService {
 
     async fn admit(&self, request: Request<AdmitRequest>) -> Result<Response<Done>, Status> {
         let request = request.into_inner();
-        let grant = convert::grant(&request)?;
-        self.call(request.manager_generation, move |core| {
+        let manager_generation = request.manager_generation;
+        let grant = convert::grant(request)?;
+        self.call(manager_generation, move |core| {
             core.admit_ticket(grant).map(|()| Done {})
         })
         .await

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use outlive_audit::{Audit, AuditOptions};
-use outlive_fabric::{Endpoint, RemoteKey, TicketId};
+use outlive_fabric::{Endpoint, RemoteKey};
 use outlive_media::{MediaSpec, Stored};
 use outlive_proto::v1::{AttachRequest, ErrorCode};
 use outlive_unit::UnitOptions;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::controlled::Controlled;
-use crate::rig::{PATIENCE, Rig, SECRET, options};
+use crate::rig::{PATIENCE, Rig, SECRET, options, unknown};
 
 struct Log {
     folder: TempDir,
@@ -117,7 +117,7 @@ fn who_connects_to_what_with_which_right_and_how_it_ends() {
 #[test]
 fn who_is_not_let_in() {
     let (log, rig) = rig();
-    rig.connect(TicketId([7; 16])).err().unwrap();
+    rig.connect(&unknown(7)).err().unwrap();
     let refused = log.await_lines("connect", 1).remove(0);
     assert_eq!(refused["outcome"], "refused");
     assert!(refused["source"].as_str().unwrap().starts_with("127.0.0.1:"));

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use outlive_fabric::tcp::frame::{Op, OpFrame};
-use outlive_fabric::tcp::hello::{Hello, REPLY_HEAD_BYTES, Reply, ReplyHead};
-use outlive_fabric::{Endpoint, ExposedPart, FabricError, Refusal, RemoteKey, TicketId};
+use outlive_fabric::tcp::hello::Reply;
+use outlive_fabric::testing::raw;
+use outlive_fabric::{Endpoint, ExposedPart, FabricError, Refusal, RemoteKey, Ticket};
 use outlive_media::Stored;
 use outlive_proto::v1::ErrorCode;
 
@@ -73,10 +74,9 @@ struct Stalled {
 impl Stalled {
     const LEN: usize = 1 << 20;
 
-    fn begin(rig: &Rig, ticket: TicketId) -> Self {
+    fn begin(rig: &Rig, ticket: &Ticket) -> Self {
         let mut stream = TcpStream::connect(rig.address()).unwrap();
-        stream.write_all(&Hello { ticket }.encode()).unwrap();
-        let key = welcome(&mut stream);
+        let key = welcome(&mut stream, ticket);
         let op = Op::Write {
             key,
             offset: 0,
@@ -102,13 +102,8 @@ impl Stalled {
 }
 
 /// The key of the data.
-fn welcome(stream: &mut TcpStream) -> RemoteKey {
-    let mut head = [0; REPLY_HEAD_BYTES];
-    stream.read_exact(&mut head).unwrap();
-    let head = ReplyHead::decode(&head).unwrap().unwrap();
-    let mut body = vec![0; head.body_len];
-    stream.read_exact(&mut body).unwrap();
-    match head.with_body(&body).unwrap() {
+fn welcome(stream: &mut TcpStream, ticket: &Ticket) -> RemoteKey {
+    match raw::greet(stream, ticket).unwrap() {
         Reply::Welcome { session, .. } => {
             session
                 .access
@@ -117,7 +112,7 @@ fn welcome(stream: &mut TcpStream) -> RemoteKey {
                 .unwrap()
                 .key
         }
-        Reply::Refused(refusal) => panic!("{refusal}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -125,7 +120,7 @@ fn welcome(stream: &mut TcpStream) -> RemoteKey {
 fn a_writer_that_stalled_in_a_large_write_is_fenced_at_once_and_changes_nothing_later() {
     let rig = Rig::memory();
     let region = rig.region(1, &[(0, 100), (200, BLOCKS)]);
-    let writer = Stalled::begin(&rig, rig.admit(region, true, 1, 10_000).unwrap());
+    let writer = Stalled::begin(&rig, &rig.admit(region, true, 1, 10_000).unwrap());
     while rig.unit.totals().bytes_written < Stalled::LEN as u64 / 4 {
         thread::yield_now();
     }
@@ -205,7 +200,7 @@ fn nothing_is_granted_after_a_fence_that_was_not_confirmed() {
         assert_eq!(refused.code, ErrorCode::FenceUnconfirmed);
     }
     assert!(matches!(
-        rig.connect(early).err(),
+        rig.connect(&early).err(),
         Some(FabricError::Refused(Refusal::Ticket))
     ));
     assert_eq!(
@@ -287,7 +282,7 @@ fn a_withdrawal_stops_everybody_and_frees_the_extents() {
     for client in [&mut writer, &mut reader] {
         assert!(matches!(client.end(), FabricError::Stopped(Refusal::Withdrawn)));
     }
-    assert!(rig.connect(ticket).is_err());
+    assert!(rig.connect(&ticket).is_err());
     assert_eq!(
         rig.admit(region, false, 1, 1000).unwrap_err().code,
         ErrorCode::NoSuchRegion

@@ -72,7 +72,7 @@ fn a_region_has_one_writer_at_most() {
     let region = rig.region(1, &[(0, 2)]);
     let first = rig.open(region, true, 1);
     let ticket = rig.admit(region, true, 2, 10_000).unwrap();
-    let refused = rig.connect(ticket).err().unwrap();
+    let refused = rig.connect(&ticket).err().unwrap();
     assert!(refused.to_string().contains("writers of one region"), "{refused}");
     drop(first);
     assert_eq!(rig.fence(region, 1, true).err(), None);

@@ -74,7 +74,7 @@ fn a_closed_unit_lets_nobody_in() {
     let mut client = rig.open(region, true, 1);
     let ticket = rig.admit(region, false, 1, 10_000).unwrap();
     rig.unit.close().unwrap();
-    assert!(rig.connect(ticket).is_err());
+    assert!(rig.connect(&ticket).is_err());
     let ended = client.end().to_string();
     assert!(
         ended.contains("shutting down") || ended.contains("lost"),

@@ -74,17 +74,17 @@ fn the_tickets_it_names_are_void() {
     let elsewhere = ticket("tenant", second, false);
     let others = ticket("other", first, false);
     rig.revoke("tenant", Some(first), true).unwrap();
-    let refused = rig.connect(write).err();
+    let refused = rig.connect(&write).err();
     assert!(matches!(refused, Some(FabricError::Refused(Refusal::Ticket))));
-    let _reading = rig.connect(read).unwrap();
+    let _reading = rig.connect(&read).unwrap();
 
     let read = ticket("tenant", first, false);
     rig.revoke("tenant", None, false).unwrap();
     for void in [read, elsewhere] {
-        let refused = rig.connect(void).err();
+        let refused = rig.connect(&void).err();
         assert!(matches!(refused, Some(FabricError::Refused(Refusal::Ticket))));
     }
-    rig.connect(others).unwrap();
+    rig.connect(&others).unwrap();
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn who_connects_meanwhile_is_stopped_or_refused() {
                 while !go.load(Ordering::Acquire) {
                     thread::yield_now();
                 }
-                rig.connect(ticket)
+                rig.connect(&ticket)
             });
             go.store(true, Ordering::Release);
             rig.revoke("tenant", None, false).unwrap();

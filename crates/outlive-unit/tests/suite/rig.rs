@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use outlive_fabric::tcp::{ConnectOptions, TcpEndpoint, connect};
 use outlive_fabric::{
-    Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RegionId, RemoteKey, TicketId,
+    Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RegionId, RemoteKey, Rights, Terms,
+    Ticket, TicketId, TicketSecret,
 };
 use outlive_media::{MediaSpec, Volume};
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
@@ -154,7 +155,7 @@ impl Rig {
         writable: bool,
         generation: u64,
         valid_ms: u64,
-    ) -> Result<TicketId, ControlError> {
+    ) -> Result<Ticket, ControlError> {
         self.admit_for("local", region, writable, generation, valid_ms)
     }
 
@@ -165,18 +166,28 @@ impl Rig {
         writable: bool,
         generation: u64,
         valid_ms: u64,
-    ) -> Result<TicketId, ControlError> {
+    ) -> Result<Ticket, ControlError> {
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let ticket = TicketId(u128::from(number).to_le_bytes());
+        let ticket = Ticket {
+            id: TicketId(u128::from(number).to_le_bytes()),
+            secret: TicketSecret::random().unwrap(),
+            terms: Terms {
+                identity: identity.into(),
+                region,
+                generation,
+                rights: if writable { Rights::ReadWrite } else { Rights::Read },
+                incarnation: self.attached.incarnation,
+            },
+        };
         let request = AdmitRequest {
             manager_generation: self.generation,
-            ticket_id: ticket.0.to_vec(),
+            ticket_id: ticket.id.0.to_vec(),
+            secret: ticket.secret.as_bytes().to_vec(),
             region: region.0.to_vec(),
             identity: identity.into(),
             writable,
             generation,
             valid_ms,
-            ..AdmitRequest::default()
         };
         self.call(async |mut admin| admin.admit(request).await)
             .map(|_| ticket)
@@ -247,20 +258,35 @@ impl Rig {
     }
 
     /// Connects with a ticket.
-    pub(crate) fn connect(&self, ticket: TicketId) -> Result<Client, FabricError> {
+    pub(crate) fn connect(&self, ticket: &Ticket) -> Result<Client, FabricError> {
         connect(&self.address.to_string(), ticket, &ConnectOptions::default()).map(Client::new)
     }
 
     /// Connects as `identity`, with a new ticket.
     pub(crate) fn open_as(&self, identity: &str, region: RegionId, writable: bool) -> Client {
         let ticket = self.admit_for(identity, region, writable, 1, 10_000).unwrap();
-        self.connect(ticket).unwrap()
+        self.connect(&ticket).unwrap()
     }
 
     /// Connects with a new ticket.
     pub(crate) fn open(&self, region: RegionId, writable: bool, generation: u64) -> Client {
-        self.connect(self.admit(region, writable, generation, 10_000).unwrap())
+        self.connect(&self.admit(region, writable, generation, 10_000).unwrap())
             .unwrap()
+    }
+}
+
+/// A ticket that nobody admitted.
+pub(crate) fn unknown(byte: u8) -> Ticket {
+    Ticket {
+        id: TicketId([byte; 16]),
+        secret: TicketSecret::new([byte; 32]),
+        terms: Terms {
+            identity: "local".into(),
+            region: RegionId([1; 16]),
+            generation: 0,
+            rights: Rights::Read,
+            incarnation: 1,
+        },
     }
 }
 

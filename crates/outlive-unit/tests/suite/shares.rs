@@ -15,7 +15,7 @@ fn the_connections_of_one_identity_are_bounded_and_others_still_get_in() {
     let held = rig.open_as("greedy", first, true);
     let _held = rig.open_as("greedy", second, false);
     let ticket = rig.admit_for("greedy", first, false, 1, 10_000).unwrap();
-    let refused = rig.connect(ticket).err().unwrap();
+    let refused = rig.connect(&ticket).err().unwrap();
     let FabricError::Refused(refusal) = refused else {
         panic!("{refused}");
     };

@@ -3,6 +3,8 @@
 //! For tests and for the [conformance suite](crate::conformance) only: it trusts its caller, counts
 //! what is done to it, keeps a second image of what was persisted, and can be told to fail.
 
+pub mod raw;
+
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +16,7 @@ use rustix::net::RecvFlags;
 use crate::access::check_access;
 use crate::{
     AccessInfo, Admission, Admitted, CloseReason, Connection, ConnectionId, ExposedPart, Exposure,
-    PersistMethod, Refusal, RegionId, RemoteKey, Rights, SessionInfo, TicketId,
+    PersistMethod, Refusal, RegionId, RemoteKey, Rights, SessionInfo, Terms, Ticket, TicketId, TicketSecret,
 };
 
 /// What was done to a [`Memory`].
@@ -179,8 +181,18 @@ impl Exposure for Table {
     }
 }
 
+/// The region that a [`TestTarget`]'s tickets are for.
+pub const REGION: RegionId = RegionId([7; 16]);
 /// The key under which a [`TestTarget`] exposes its memory, whatever the rights.
 pub const KEY: RemoteKey = RemoteKey(0x4b45_5931);
+
+/// Wrong answers that a [`TestTarget`]'s ticket survives.
+pub const SURVIVED_WRONG_ANSWERS: u32 = 3;
+
+struct Waiting {
+    ticket: Ticket,
+    wrong_answers: u32,
+}
 
 /// An admission that gives each ticket's holder the whole memory.
 pub struct TestTarget {
@@ -192,7 +204,9 @@ pub struct TestTarget {
 #[derive(Default)]
 struct TargetState {
     last_ticket: u64,
-    tickets: HashMap<TicketId, Rights>,
+    tickets: HashMap<TicketId, Waiting>,
+    is_impostor: bool,
+    wrong_answers: u64,
     connections: Vec<Arc<dyn Connection>>,
     closed: HashMap<ConnectionId, CloseReason>,
 }
@@ -213,13 +227,44 @@ impl TestTarget {
     }
 
     /// Makes a single-use ticket.
-    pub fn issue(&self, rights: Rights) -> TicketId {
+    pub fn issue(&self, rights: Rights) -> Ticket {
         let mut state = self.state();
         state.last_ticket += 1;
-        let mut id = [0xa5; 16];
+        let (mut id, mut secret) = ([0xa5; 16], [0x5c; 32]);
         id[..8].copy_from_slice(&state.last_ticket.to_le_bytes());
-        state.tickets.insert(TicketId(id), rights);
-        TicketId(id)
+        secret[..8].copy_from_slice(&state.last_ticket.to_be_bytes());
+        let ticket = Ticket {
+            id: TicketId(id),
+            secret: TicketSecret::new(secret),
+            terms: Terms {
+                identity: "tester".into(),
+                region: REGION,
+                generation: 1,
+                rights,
+                incarnation: 1,
+            },
+        };
+        let waiting = Waiting {
+            ticket: ticket.clone(),
+            wrong_answers: 0,
+        };
+        state.tickets.insert(ticket.id, waiting);
+        ticket
+    }
+
+    /// Voids a ticket, as its expiry does.
+    pub fn void(&self, ticket: TicketId) {
+        self.state().tickets.remove(&ticket);
+    }
+
+    /// From now on it challenges as one that saw tickets pass by and does not know their secrets.
+    pub fn impersonate(&self) {
+        self.state().is_impostor = true;
+    }
+
+    /// Wrong answers to challenges so far.
+    pub fn wrong_answers(&self) -> u64 {
+        self.state().wrong_answers
     }
 
     /// Connections admitted so far, in order; those that ended too.
@@ -258,12 +303,38 @@ impl TestTarget {
 }
 
 impl Admission for TestTarget {
-    fn admit(&self, ticket: TicketId, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal> {
+    fn challenge(&self, ticket: TicketId, _: &dyn Connection) -> Result<Ticket, Refusal> {
+        let state = self.state();
+        let mut ticket = state.tickets.get(&ticket).ok_or(Refusal::Ticket)?.ticket.clone();
+        if state.is_impostor {
+            ticket.secret = TicketSecret::new([0; 32]);
+        }
+        Ok(ticket)
+    }
+
+    fn failed(&self, ticket: TicketId, _: &dyn Connection) {
         let mut state = self.state();
-        let rights = state.tickets.remove(&ticket).ok_or(Refusal::Ticket)?;
+        state.wrong_answers += 1;
+        let is_void = state.tickets.get_mut(&ticket).is_some_and(|waiting| {
+            waiting.wrong_answers += 1;
+            waiting.wrong_answers > SURVIVED_WRONG_ANSWERS
+        });
+        if is_void {
+            state.tickets.remove(&ticket);
+        }
+    }
+
+    fn admit(&self, ticket: &Ticket, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal> {
+        let mut state = self.state();
+        let waiting = state
+            .tickets
+            .get(&ticket.id)
+            .filter(|waiting| waiting.ticket.is(ticket));
+        let rights = waiting.ok_or(Refusal::Ticket)?.ticket.terms.rights;
+        state.tickets.remove(&ticket.id);
         state.connections.push(connection);
         let access = AccessInfo {
-            region: RegionId([7; 16]),
+            region: REGION,
             part: ExposedPart::Data,
             key: KEY,
             len: self.memory.images().placed.len() as u64,
