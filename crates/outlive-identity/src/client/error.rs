@@ -60,6 +60,12 @@ impl ConnectError {
         None
     }
 
+    /// Whether trying again as it is brings nothing: somebody has to change certificates or addresses first.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Unreachable(_))
+    }
+
     /// What a handshake, or the first read behind it, failed with.
     pub(super) fn from_io(address: &str, error: &io::Error) -> Self {
         use rustls::Error as Tls;

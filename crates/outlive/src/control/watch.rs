@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use outlive_identity::ConnectError;
 use outlive_proto::FromStatus;
 use outlive_proto::v1::region_event::Kind;
 use outlive_proto::v1::{self, ErrorCode, RegionEvent, WatchRegionRequest};
@@ -13,6 +14,8 @@ use super::Client;
 
 /// Pause before a broken stream is asked for again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause of one who is refused: only somebody else can change that.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is known of a region from its events.
 #[derive(Clone, Debug, Default)]
@@ -107,10 +110,12 @@ impl Shared {
 }
 
 async fn follow(client: Client, region: String, shared: Arc<Shared>) {
+    let mut pause = PAUSE;
     loop {
         let request = WatchRegionRequest { name: region.clone() };
         match client.clone().watch_region(request).await {
             Ok(stream) => {
+                pause = PAUSE;
                 let mut stream = stream.into_inner();
                 while let Ok(Some(event)) = stream.message().await {
                     shared.apply(event);
@@ -124,9 +129,17 @@ async fn follow(client: Client, region: String, shared: Arc<Shared>) {
                         ..RegionEvent::default()
                     });
                 }
+                let refused = std::error::Error::source(&status)
+                    .and_then(ConnectError::find)
+                    .map_or(code == Some(ErrorCode::NoAccess), ConnectError::is_final);
+                pause = if refused {
+                    (pause * 2).min(LONGEST_PAUSE)
+                } else {
+                    PAUSE
+                };
                 tracing::debug!(region, %status, "cannot watch, trying again");
             }
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
