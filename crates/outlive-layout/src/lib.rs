@@ -42,7 +42,7 @@ pub use geometry::{Geometry, GeometryError};
 pub use heartbeat::FloorRecord;
 pub use metadata::MetadataPage;
 pub use reader::{Cursor, Fresh, Log, ReadOptions, Reader, Reading, View};
-pub use recovery::{Recovery, RecoveryOptions, ResumePoint, SlotCheck, SlotState, Start};
+pub use recovery::{Recovery, RecoveryOptions, ResumePoint, Settling, SlotCheck, SlotState, Start};
 pub use region::{RegionId, RegionKind};
 pub use resize::{CopyRange, ResizeError, ResizePlan};
 pub use seal::Seal;

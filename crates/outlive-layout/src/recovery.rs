@@ -63,11 +63,20 @@ pub struct Recovery {
     pub void_sets: u64,
     /// Everything found that is not a whole set.
     pub findings: Vec<Finding>,
-    /// Writes to be committed before the next writer's first: a damaged or outdated control block copy
-    /// renewed; after an accepted loss also the seals that do not hold made invalid.
+    /// Writes to be committed before the next writer's first, as [`settling`](Self::settling) says: a damaged or outdated
+    /// control block copy renewed; after an accepted loss also the seals that do not hold made invalid.
     pub repairs: Vec<RegionWrite>,
     /// Follow on from here.
     pub cursor: Cursor,
+}
+
+/// One step of making what was read safe to build on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settling<'a> {
+    /// Make everything placed persistent, at the region's level, and await it.
+    Persist,
+    /// Write these bytes at this offset.
+    Write(u64, &'a [u8]),
 }
 
 /// Where a writer goes on. Plain data.
@@ -89,6 +98,8 @@ pub struct ResumePoint {
     pub next_sequence: u64,
     /// Best known floor.
     pub floor: u64,
+    /// The newest snapshot that the floor record calls verified, or 0.
+    pub recorded_snapshot: u64,
     /// What the slots hold, by slot.
     pub slots: Vec<SlotState>,
 }
@@ -136,6 +147,17 @@ impl SlotState {
 }
 
 impl Recovery {
+    /// What to do before the next writer's first set. What was read may only have been placed, so it is made persistent
+    /// before a repair rests on it: else power could go while a control block copy and its repair are both torn.
+    pub fn settling(&self) -> impl Iterator<Item = Settling<'_>> {
+        let writes = self
+            .repairs
+            .iter()
+            .map(|(offset, bytes)| Settling::Write(*offset, bytes));
+        let again = (!self.repairs.is_empty()).then_some(Settling::Persist);
+        std::iter::once(Settling::Persist).chain(writes).chain(again)
+    }
+
     /// Payload bytes that were read: snapshot and updates.
     pub fn bytes(&self) -> u64 {
         self.snapshot
@@ -415,6 +437,7 @@ impl Salvage {
             last_sequence,
             next_sequence: highest.saturating_add(1),
             floor: self.floor.min(last_sequence),
+            recorded_snapshot: self.head.floor.map_or(0, |record| record.snapshot),
             slots: self.slots,
         };
         Recovery {

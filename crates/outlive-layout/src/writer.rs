@@ -24,6 +24,10 @@ pub struct Writer {
     next_sequence: u64,
     floor: u64,
     verified_snapshot: u64,
+    /// The newest snapshot that recovery verified. Its seal may only have been placed: what was read is persistent, and may
+    /// be named in a floor record, from the commit of this writer's first set on.
+    found_snapshot: u64,
+    first_sequence: u64,
     slots: Vec<SlotState>,
     snapshot_under_way: Option<u32>,
     /// Sequence of the last set planned for the journal.
@@ -126,9 +130,9 @@ const LAST_NUMBER: u64 = 1 << 63;
 impl Writer {
     /// Goes on where a recovery ended, in a new generation. The plan is the takeover set, which every
     /// primary (the first one too) writes before anything else. Before it is posted, what was read
-    /// must be persistent at the region's level: ask for that first, and tell nobody anything before the
-    /// takeover set is committed. Write the [`floor_record`](Self::floor_record) with the repairs, before
-    /// the takeover set: a follower that had read more than survived learns of the new generation from it.
+    /// must be persistent at the region's level: do first what [`Recovery::settling`](crate::Recovery::settling) says,
+    /// and tell nobody anything before the takeover set is committed. Write the [`floor_record`](Self::floor_record) with
+    /// the repairs, before the takeover set: a follower that had read more than survived learns of the new generation from it.
     ///
     /// # Errors
     /// [`WriteError::Generation`] when the generation is not above those found;
@@ -163,6 +167,8 @@ impl Writer {
                 found: point.generation,
             });
         }
+        let verified = point.slots.iter().filter_map(SlotState::verified);
+        let found_snapshot = verified.max().unwrap_or(0);
         let mut writer = Self {
             region,
             generation,
@@ -172,12 +178,9 @@ impl Writer {
             tail: point.tail,
             next_sequence: point.next_sequence,
             floor: point.floor,
-            verified_snapshot: point
-                .slots
-                .iter()
-                .filter_map(SlotState::verified)
-                .max()
-                .unwrap_or(0),
+            verified_snapshot: found_snapshot.min(point.recorded_snapshot),
+            found_snapshot,
+            first_sequence: point.next_sequence,
             slots: point.slots.clone(),
             snapshot_under_way: None,
             last_journal: 0,
@@ -343,6 +346,9 @@ impl Writer {
             _ => sequence.min(self.last_journal),
         };
         self.floor = self.floor.max(sequence);
+        if sequence >= self.first_sequence {
+            self.verified_snapshot = self.verified_snapshot.max(self.found_snapshot);
+        }
     }
 
     /// Highest journal sequence known committed.

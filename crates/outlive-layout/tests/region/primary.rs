@@ -3,7 +3,8 @@
 use outlive_layout::heartbeat::FLOOR_OFFSET;
 use outlive_layout::set::SET_HEADER_BYTES;
 use outlive_layout::{
-    Geometry, Reader, Reading, Recovery, RecoveryOptions, Set, SetKind, SetPlan, Start, WriteError, Writer,
+    Geometry, Reader, Reading, Recovery, RecoveryOptions, Set, SetKind, SetPlan, Settling, Start, WriteError,
+    Writer,
 };
 
 use super::{REGION, Region};
@@ -204,13 +205,12 @@ fn take_over(region: &mut Region, generation: u64, start: Start<'_>) -> (Writer,
         "{:?}",
         recovery.findings
     );
-    for (offset, bytes) in &recovery.repairs {
-        region.post(*offset, &[bytes]);
-    }
     let (writer, plan) = Writer::resume(REGION, &recovery.point, generation, 7).expect("room in the reserve");
-    // What was read must be persistent before the takeover set is, and the new generation be told.
     region.post(FLOOR_OFFSET, &[&writer.floor_record(7).encode(REGION)]);
-    region.commit();
+    recovery.settling().for_each(|step| match step {
+        Settling::Persist => region.commit(),
+        Settling::Write(offset, bytes) => region.post(offset, &[bytes]),
+    });
     if let Some(wrap) = &plan.wrap {
         region.post(wrap.offset, &[&wrap.header]);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outlive_layout::{Reader, Recovery, RecoveryOptions, SetPlan, SlotCheck, Start, Writer};
+use outlive_layout::{Reader, Recovery, RecoveryOptions, SetPlan, Settling, SlotCheck, Start, Writer};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -183,14 +183,11 @@ fn level_of(link: &Link, asked: Option<Level>) -> Result<Level> {
 
 /// What was read, and what was repaired, is at the region's level before anything is built on it.
 fn settle(link: &mut Link, recovery: &Recovery, level: Level) -> std::result::Result<(), LinkError> {
-    for (offset, bytes) in &recovery.repairs {
-        link.write(*offset, bytes)?;
-    }
-    if level == Level::Persistent {
-        link.persist()
-    } else {
-        Ok(())
-    }
+    recovery.settling().try_for_each(|step| match step {
+        Settling::Write(offset, bytes) => link.write(offset, bytes),
+        Settling::Persist if level == Level::Persistent => link.persist(),
+        Settling::Persist => Ok(()),
+    })
 }
 
 fn commit(link: &mut Link, plan: &SetPlan, level: Level) -> std::result::Result<(), LinkError> {
