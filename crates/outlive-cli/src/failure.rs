@@ -156,6 +156,7 @@ mod tests {
             (
                 outlive::Error::NoAccess {
                     reason: "not\nyou".to_owned(),
+                    missing: None,
                 },
                 Exit::NoAccess,
             ),

@@ -24,6 +24,9 @@ pub(crate) fn region(region: &RegionView) -> Value {
         "extents": region.extents,
         "readers": region.readers,
         "created_unix_ms": region.created_unix_ms,
+        "may_own": region.may_own,
+        "may_read": region.may_read,
+        "owner_identity": region.owner_identity,
     })
 }
 

@@ -1,7 +1,9 @@
 //! Identities: who has a role, whose certificates count, who was revoked.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use outlive_audit::{Act, Entry};
-use outlive_identity::{Caller, Name, Serial};
+use outlive_identity::{Caller, Issued, Name, Serial};
 use outlive_layout::catalog::{IdentityEntry, Record};
 use outlive_proto::ControlError;
 use outlive_proto::v1::{
@@ -106,21 +108,51 @@ impl Shared {
         Ok(RevokeIdentityResponse { stopped })
     }
 
-    /// Signs a certificate.
+    /// Signs a certificate and lets it count: for a name that is new or was revoked as the only one, with `renew` beside
+    /// those before.
     ///
     /// # Errors
-    /// `INVALID` where the manager holds no authority's key.
+    /// `INVALID` where the manager holds no authority's key, the identity exists (or does not, with `renew`), or the request
+    /// cannot be signed; `LIMIT` when the catalog is full.
     pub(crate) async fn issue_identity(
         &self,
         caller: &Caller,
         request: &IssueIdentityRequest,
     ) -> Result<IssueIdentityResponse, ControlError> {
         let name = subject(&request.name)?;
-        let _ = caller;
-        Err(invalid(format!(
-            "this manager holds no authority's key: have your own authority sign a certificate for {name}, \
-             then: outlive access admit {name}"
-        )))
+        let Some(authority) = &self.options.authority else {
+            return Err(invalid(format!(
+                "this manager holds no authority's key: have your own authority sign a certificate for {name}, \
+                 then: outlive access admit {name}"
+            )));
+        };
+        let validity = match request.valid_s {
+            0 => outlive_identity::DEFAULT_VALIDITY,
+            seconds => Duration::from_secs(seconds),
+        };
+        let attachment = self.attachment().await?;
+        let locked = self.identities_locked(caller).await?;
+        let known = self.catalog.identity(name.as_str());
+        check_issue(known.as_ref(), &name, request.renew)?;
+        let issued = authority
+            .sign_request(&request.signing_request, &name, validity)
+            .map_err(|error| invalid(error.to_string()))?;
+        let entry = issued_to(known.as_ref(), &name, request.administrator, &issued);
+        self.set_identity(&attachment, known.as_ref(), entry.clone())
+            .await?;
+        drop(locked);
+        let done = self.administrative(Act::IssueIdentity, caller, &name);
+        let done = if entry.administrator {
+            done.right("administrator")
+        } else {
+            done
+        };
+        self.options.audit.record(&done);
+        Ok(IssueIdentityResponse {
+            identity: Some(told(entry)),
+            certificate: issued.certificate_pem,
+            authority: authority.certificate_pem().to_owned(),
+        })
     }
 
     async fn set_identity(
@@ -199,6 +231,50 @@ pub(crate) fn founded(
         count(&mut entry, serial);
     }
     Some(entry)
+}
+
+/// Whether a certificate may be issued to a name of which this is known.
+fn check_issue(known: Option<&IdentityEntry>, name: &Name, renew: bool) -> Result<(), ControlError> {
+    match known {
+        Some(known) if known.revoked && renew => Err(invalid(format!(
+            "{name} was revoked: issue it a new certificate without --renew"
+        ))),
+        Some(known) if !known.revoked && !renew => Err(invalid(format!(
+            "{name} exists: for one more certificate, beside those it has, say --renew"
+        ))),
+        None if renew => Err(invalid(format!("there is no identity {name} to renew"))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The entry of an identity that was issued one more certificate. Where every certificate of a trusted authority counts,
+/// that stays so.
+fn issued_to(
+    known: Option<&IdentityEntry>,
+    name: &Name,
+    administrator: bool,
+    issued: &Issued,
+) -> IdentityEntry {
+    let since = issued.expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let expires_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let Some(active) = known.filter(|known| !known.revoked) else {
+        // Certificates of before its revocation count no more.
+        return IdentityEntry {
+            administrator,
+            serials: vec![issued.serial.0.clone()],
+            expires_ms,
+            ..unknown(name)
+        };
+    };
+    let mut entry = IdentityEntry {
+        administrator: administrator || active.administrator,
+        expires_ms: expires_ms.max(active.expires_ms),
+        ..active.clone()
+    };
+    if !entry.serials.is_empty() {
+        count(&mut entry, &issued.serial);
+    }
+    entry
 }
 
 /// Lets one more certificate count, in place of the oldest where there are too many.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use outlive_audit::Audit;
 use outlive_fabric::tcp::{self, ConnectOptions};
 use outlive_fabric::{Endpoint, FabricError, Ticket};
-use outlive_identity::{Name, Serial};
+use outlive_identity::{Authority, Name, Serial};
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use tonic::transport::Channel;
 
@@ -36,6 +36,8 @@ pub struct ManagerOptions {
     /// Identities that are made administrators at every attach unless they are, or were revoked; with the serial number
     /// of the one certificate that counts, where not every one does. So the first administrator gets in.
     pub administrators: Vec<(Name, Option<Serial>)>,
+    /// Signs certificates for `IssueIdentity`; `None`: they come from an authority of one's own.
+    pub authority: Option<Arc<Authority>>,
     /// Where grants, refusals, fences and administrative acts are written down.
     pub audit: Audit,
 }
@@ -52,6 +54,7 @@ impl ManagerOptions {
             opens_per_second: limits::OPENS_PER_SECOND,
             open_burst: limits::OPEN_BURST,
             administrators: Vec::new(),
+            authority: None,
             audit: Audit::off(),
         }
     }

@@ -121,5 +121,12 @@ fn view(entry: &RegionEntry) -> RegionView {
         extents: u32::try_from(entry.extents.len()).unwrap_or(u32::MAX),
         readers: 0,
         created_unix_ms: entry.created_ms,
+        may_own: entry.access.owners().map(str::to_owned).collect(),
+        may_read: entry.access.readers().map(str::to_owned).collect(),
+        owner_identity: entry
+            .owner
+            .as_ref()
+            .map(|owner| owner.identity.clone())
+            .unwrap_or_default(),
     }
 }

@@ -109,6 +109,9 @@ pub enum Error {
     NoAccess {
         /// What was said.
         reason: String,
+        /// The right that was missing, where the manager named one: `reader`, `owner`, `holder` (the identity that opened
+        /// this generation), `administrator`.
+        missing: Option<String>,
     },
     /// The manager or the unit could not be reached.
     #[error("{what} at {address} is unreachable, tried for {:.1} s ({reason})", tried.as_secs_f64())]
@@ -237,7 +240,7 @@ impl Error {
             message: reason,
             generation,
             owner,
-            missing_right: _,
+            missing_right,
         } = error;
         match code {
             ErrorCode::NoSuchRegion => Self::NoSuchRegion { region },
@@ -251,7 +254,10 @@ impl Error {
             ErrorCode::Fenced => Self::Fenced { region, generation },
             ErrorCode::LostRace => Self::LostRace { region, generation },
             ErrorCode::NoSpace => Self::NoSpace { reason },
-            ErrorCode::NoAccess => Self::NoAccess { reason },
+            ErrorCode::NoAccess => Self::NoAccess {
+                reason,
+                missing: Some(missing_right).filter(|right| !right.is_empty()),
+            },
             ErrorCode::Invalid => Self::Invalid { reason },
             ErrorCode::FenceUnconfirmed => Self::FenceUnconfirmed { region, reason },
             ErrorCode::MediaFailed => Self::MediaFailed { reason },
@@ -340,7 +346,10 @@ impl Error {
             },
             Refusal::OutOfRange { .. } => Self::Range { region, reason },
             Refusal::ReadOnly | Refusal::UnknownKey { .. } | Refusal::Ticket | Refusal::Revoked => {
-                Self::NoAccess { reason }
+                Self::NoAccess {
+                    reason,
+                    missing: None,
+                }
             }
             Refusal::NotPersistent => Self::Level {
                 level: Level::Persistent,

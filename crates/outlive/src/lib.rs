@@ -44,6 +44,7 @@
 //!
 //! It fails with [`Error`], whose variants say what to do about it.
 
+mod access;
 mod backup;
 mod catalog;
 mod certificate;
@@ -59,6 +60,7 @@ mod set;
 mod spec;
 mod status;
 
+pub use access::{AccessRight, IdentityView, IssueOptions, IssuedIdentity};
 pub use backup::{
     Backup, BackupOptions, Follow, Fresh, LoadOptions, Overrun, Suspicion, TakenOver, TakeoverOptions,
 };

@@ -91,6 +91,7 @@ impl RawRegion {
         if !self.writable {
             return Err(Error::NoAccess {
                 reason: format!("{} was opened for reading only", self.name),
+                missing: Some("owner".into()),
             });
         }
         self.check(offset, bytes.len() as u64)?;
@@ -117,6 +118,7 @@ impl RawRegion {
         if !self.writable {
             return Err(Error::NoAccess {
                 reason: format!("{} was opened for reading only", self.name),
+                missing: Some("owner".into()),
             });
         }
         let began = Instant::now();

@@ -59,11 +59,9 @@ impl Session {
             control: Arc::new(Control::new(context)?),
             options,
         };
-        // No region has an empty name: any answer about it shows that the manager is there and lets us in.
-        match session.describe("") {
-            Ok(_) | Err(Error::NoSuchRegion { .. } | Error::Invalid { .. }) => Ok(session),
-            Err(error) => Err(error),
-        }
+        // Shows that the manager is there and lets us in.
+        session.who_am_i()?;
+        Ok(session)
     }
 
     /// Creates a region.
@@ -77,7 +75,8 @@ impl Session {
             size: spec.size,
             slots: spec.slots,
             max_snapshot: spec.max_snapshot,
-            ..v1::CreateRegionRequest::default()
+            owners: spec.owners.clone(),
+            readers: spec.readers.clone(),
         };
         let answer = self.call(name, move |mut client| {
             let request = request.clone();
@@ -423,7 +422,7 @@ impl Session {
         answer.result
     }
 
-    fn call<T, F, Fut>(&self, region: &str, call: F) -> Answer<T>
+    pub(crate) fn call<T, F, Fut>(&self, region: &str, call: F) -> Answer<T>
     where
         T: Send + 'static,
         F: Fn(crate::control::Client) -> Fut + Send + 'static,

@@ -26,10 +26,10 @@ pub enum Level {
 ///
 /// ```
 /// use outlive::RegionSpec;
-/// let spec = RegionSpec::checkpoint(64 << 20).slots(3).max_snapshot(16 << 20);
+/// let spec = RegionSpec::checkpoint(64 << 20).slots(3).max_snapshot(16 << 20).owner("orders").reader("standby");
 /// assert_eq!(spec.size, 64 << 20);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionSpec {
     /// What its bytes mean.
@@ -40,6 +40,10 @@ pub struct RegionSpec {
     pub slots: u32,
     /// Largest snapshot in bytes. 0: the default, a quarter of the size.
     pub max_snapshot: u64,
+    /// Identities that may become primary; none: whoever creates it.
+    pub owners: Vec<String>,
+    /// Identities that may become backup; owners may, too.
+    pub readers: Vec<String>,
 }
 
 impl RegionSpec {
@@ -50,6 +54,8 @@ impl RegionSpec {
             size,
             slots: 0,
             max_snapshot: 0,
+            owners: Vec::new(),
+            readers: Vec::new(),
         }
     }
 
@@ -60,6 +66,8 @@ impl RegionSpec {
             size,
             slots: 0,
             max_snapshot: 0,
+            owners: Vec::new(),
+            readers: Vec::new(),
         }
     }
 
@@ -67,6 +75,20 @@ impl RegionSpec {
     #[must_use]
     pub fn slots(mut self, slots: u32) -> Self {
         self.slots = slots;
+        self
+    }
+
+    /// Lets one more identity become primary. The creator does not stand in the list unless it is named, too.
+    #[must_use]
+    pub fn owner(mut self, identity: impl Into<String>) -> Self {
+        self.owners.push(identity.into());
+        self
+    }
+
+    /// Lets one more identity become backup.
+    #[must_use]
+    pub fn reader(mut self, identity: impl Into<String>) -> Self {
+        self.readers.push(identity.into());
         self
     }
 

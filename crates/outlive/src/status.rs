@@ -35,6 +35,12 @@ pub struct RegionView {
     pub readers: u32,
     /// When it was created, in milliseconds since 1970.
     pub created_unix_ms: u64,
+    /// Identities that may become primary.
+    pub may_own: Vec<String>,
+    /// Identities that may become backup; those that may become primary may, too.
+    pub may_read: Vec<String>,
+    /// Identity of the owner; empty when closed.
+    pub owner_identity: String,
 }
 
 /// Who has what mapped, with which rights.
@@ -276,6 +282,9 @@ impl From<v1::Region> for RegionView {
             extents: region.extents,
             readers: region.readers,
             created_unix_ms: region.created_unix_ms,
+            may_own: region.may_own,
+            may_read: region.may_read,
+            owner_identity: region.owner_identity,
         }
     }
 }

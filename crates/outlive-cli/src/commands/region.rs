@@ -1,7 +1,7 @@
-//! `outlive region`: create, list, show, resize, delete.
+//! `outlive region`: create, list, show, resize, delete, grant, deny.
 
 use clap::{Args, Subcommand};
-use outlive::{OpenOptions, RegionSpec, RegionView, Session};
+use outlive::{AccessRight, OpenOptions, RegionSpec, RegionView, Session};
 use serde_json::{Value, json};
 
 use crate::confirm;
@@ -11,7 +11,7 @@ use crate::output::{count, size, table, time};
 use crate::quantity::parse_size;
 use crate::views;
 
-/// Create, list, show, resize and delete regions
+/// Create, list, show, resize and delete regions, and say who may use them
 #[derive(Debug, Args)]
 pub(crate) struct Region {
     #[command(subcommand)]
@@ -28,6 +28,10 @@ enum Action {
     Show(Show),
     /// Give a checkpoint region more room
     Resize(Resize),
+    /// Let an identity become primary or backup
+    Grant(Change),
+    /// Take that from it: its connections are stopped at once
+    Deny(Change),
     /// Delete a region and everything in it
     Rm(Remove),
 }
@@ -47,6 +51,30 @@ struct Create {
     /// A region without layout: its owner reads and writes at any offset
     #[arg(long, conflicts_with_all = ["slots", "max_snapshot"])]
     raw: bool,
+    /// Identity that may become primary (repeat for more); default: the one that creates the region
+    #[arg(long = "owner", value_name = "IDENTITY")]
+    owners: Vec<String>,
+    /// Identity that may become backup (repeat for more); owners may, too
+    #[arg(long = "reader", value_name = "IDENTITY")]
+    readers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Change {
+    name: String,
+    #[command(flatten)]
+    whom: Whom,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Whom {
+    /// Identity that may (or may not any more) become primary, and backup
+    #[arg(long, value_name = "IDENTITY")]
+    owner: Option<String>,
+    /// Identity that may (or may not any more) become backup
+    #[arg(long, value_name = "IDENTITY")]
+    reader: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +115,8 @@ impl Region {
             Action::Ls(list) => list.run(invocation),
             Action::Show(show) => show.run(invocation),
             Action::Resize(resize) => resize.run(invocation),
+            Action::Grant(grant) => grant.run(invocation, true),
+            Action::Deny(deny) => deny.run(invocation, false),
             Action::Rm(remove) => remove.run(invocation),
         }
     }
@@ -94,13 +124,15 @@ impl Region {
 
 impl Create {
     fn run(&self, invocation: &Invocation) -> Result<(), Failure> {
-        let spec = if self.raw {
+        let mut spec = if self.raw {
             RegionSpec::raw(self.size)
         } else {
             RegionSpec::checkpoint(self.size)
                 .slots(self.slots)
                 .max_snapshot(self.max_snapshot.unwrap_or(0))
         };
+        spec.owners.clone_from(&self.owners);
+        spec.readers.clone_from(&self.readers);
         let region = invocation.session()?.create(&self.name, &spec)?;
         invocation.output.result(&views::region(&region), || {
             format!(
@@ -191,6 +223,33 @@ impl Resize {
     }
 }
 
+impl Change {
+    fn run(&self, invocation: &Invocation, allow: bool) -> Result<(), Failure> {
+        let (identity, right, name) = match (&self.whom.owner, &self.whom.reader) {
+            (Some(owner), _) => (owner, AccessRight::Owner, "owner"),
+            (None, reader) => (
+                reader.as_ref().expect("one of the two is required"),
+                AccessRight::Reader,
+                "reader",
+            ),
+        };
+        let session = invocation.session()?;
+        let region = if allow {
+            session.grant(&self.name, identity, right)?
+        } else {
+            session.deny(&self.name, identity, right)?
+        };
+        invocation.output.result(&views::region(&region), || {
+            let is = if allow { "is now" } else { "is not any more" };
+            format!(
+                "{identity} {is} listed as {name} of region {}\n{}",
+                region.name,
+                access(&region)
+            )
+        })
+    }
+}
+
 impl Remove {
     fn run(&self, invocation: &Invocation) -> Result<(), Failure> {
         let session = invocation.session()?;
@@ -206,6 +265,22 @@ impl Remove {
             format!("deleted region {}", self.name)
         })
     }
+}
+
+/// The region's lists.
+fn access(region: &RegionView) -> String {
+    let list = |names: &[String]| {
+        if names.is_empty() {
+            "-".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    format!(
+        "may own     {}\nmay read    {}",
+        list(&region.may_own),
+        list(&region.may_read)
+    )
 }
 
 fn describe(region: &RegionView) -> String {
@@ -230,6 +305,7 @@ fn describe(region: &RegionView) -> String {
     lines.extend([
         format!("generation  {}", region.generation),
         format!("owner       {}", views::owner(region)),
+        access(region),
         format!("readers     {}", region.readers),
         format!("created     {}", time(region.created_unix_ms)),
     ]);

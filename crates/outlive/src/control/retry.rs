@@ -144,7 +144,10 @@ fn classify(status: &Status, address: &str, region: &str) -> Failure {
                 reason: format!("what answers at {address} is no Outlive manager ({reason})"),
             })
         }
-        Code::Unauthenticated | Code::PermissionDenied => Failure::Final(Error::NoAccess { reason }),
+        Code::Unauthenticated | Code::PermissionDenied => Failure::Final(Error::NoAccess {
+            reason,
+            missing: None,
+        }),
         Code::Unimplemented | Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => {
             Failure::Final(Error::Protocol {
                 reason: format!("{}: {reason}", status.code()),
@@ -162,7 +165,7 @@ fn unconnected(error: &ConnectError) -> Failure {
     let reason = error.to_string();
     match error {
         ConnectError::Refused { .. } | ConnectError::Untrusted { .. } | ConnectError::Credentials(_) => {
-            Failure::Final(Error::NoAccess { reason })
+            Failure::Final(Error::NoAccess { reason, missing: None })
         }
         ConnectError::Foreign { .. } => Failure::Final(Error::Protocol { reason }),
         _ => Failure::Unreachable {
