@@ -29,6 +29,12 @@ pub struct Fuse {
     once: AtomicBool,
     /// Fences are not confirmed, as when a connection is stuck.
     refuse_fences: AtomicBool,
+    refuse_revocations: AtomicBool,
+    /// The last ticket that was to be let in.
+    pub admitted: std::sync::Mutex<Option<AdmitRequest>>,
+    /// Letting a ticket in waits for it, and says that it does.
+    pub admitting: tokio::sync::Mutex<()>,
+    pub admit_asked: tokio::sync::Notify,
     /// Preparing waits for it, and says that it does.
     pub preparing: tokio::sync::Mutex<()>,
     pub prepare_asked: tokio::sync::Notify,
@@ -46,6 +52,10 @@ impl Fuse {
             blown: AtomicBool::new(false),
             once: AtomicBool::new(false),
             refuse_fences: AtomicBool::new(false),
+            refuse_revocations: AtomicBool::new(false),
+            admitted: std::sync::Mutex::default(),
+            admitting: tokio::sync::Mutex::default(),
+            admit_asked: tokio::sync::Notify::new(),
             preparing: tokio::sync::Mutex::default(),
             prepare_asked: tokio::sync::Notify::new(),
             fencing: tokio::sync::Mutex::default(),
@@ -68,6 +78,11 @@ impl Fuse {
     /// Whether fences fail unconfirmed from now on.
     pub fn refuse_fences(&self, refuse: bool) {
         self.refuse_fences.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Whether revocations fail unconfirmed from now on.
+    pub fn refuse_revocations(&self, refuse: bool) {
+        self.refuse_revocations.store(refuse, Ordering::SeqCst);
     }
 
     pub fn is_blown(&self) -> bool {
@@ -156,6 +171,9 @@ impl UnitAdmin for Fused {
         forward!(self, request, withdraw)
     }
     async fn admit(&self, request: Request<AdmitRequest>) -> Result<Response<Done>, Status> {
+        *self.fuse.admitted.lock().unwrap() = Some(request.get_ref().clone());
+        self.fuse.admit_asked.notify_one();
+        let _held = self.fuse.admitting.lock().await;
         forward!(self, request, admit)
     }
     async fn fence(&self, request: Request<FenceRequest>) -> Result<Response<StopResponse>, Status> {
@@ -170,6 +188,9 @@ impl UnitAdmin for Fused {
         &self,
         request: Request<outlive_proto::v1::RevokeRequest>,
     ) -> Result<Response<StopResponse>, Status> {
+        if self.fuse.refuse_revocations.load(Ordering::SeqCst) {
+            return Err(ControlError::new(ErrorCode::FenceUnconfirmed, "stuck, says the test").into());
+        }
         forward!(self, request, revoke)
     }
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<Done>, Status> {

@@ -41,9 +41,16 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub type Client = ManagerClient<InterceptedService<Channel, Present>>;
 
-/// Names the caller in every request.
+/// Names the caller in every request, and the serial number of its certificate.
 #[derive(Clone)]
 pub struct Present(MetadataValue<Ascii>);
+
+impl Present {
+    pub fn of(name: &str, serial: &[u8]) -> Self {
+        let hex: String = serial.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("{name} {hex}").parse().unwrap())
+    }
+}
 
 impl Interceptor for Present {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -104,7 +111,12 @@ pub async fn serve_callers(manager: &Manager) -> (SocketAddr, AbortHandle) {
 
 /// A client of that name.
 pub fn client_as(address: SocketAddr, name: &str) -> Client {
-    let present = Present(name.parse().unwrap());
+    client_with(address, name, &[1])
+}
+
+/// A client of that name with the certificate of that serial number.
+pub fn client_with(address: SocketAddr, name: &str, serial: &[u8]) -> Client {
+    let present = Present::of(name, serial);
     ManagerClient::with_interceptor(channel(address), present).max_decoding_message_size(64 << 20)
 }
 
@@ -116,11 +128,13 @@ fn channel(address: SocketAddr) -> Channel {
 
 fn vouch(mut request: Request<()>) -> Result<Request<()>, Status> {
     let name = request.metadata().get(CALLER).and_then(|name| name.to_str().ok());
-    if let Some(name) = name {
+    if let Some((name, serial)) = name.and_then(|presented| presented.split_once(' ')) {
+        let digits = serial.as_bytes().chunks(2);
+        let byte = |digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
         let caller = Caller {
             name: name.parse().unwrap(),
-            serial: Serial(Vec::new()),
-            source: None,
+            serial: Serial(digits.map(byte).collect()),
+            source: Some(SocketAddr::from(([192, 0, 2, 1], 7))),
         };
         request.extensions_mut().insert(caller);
     }
@@ -181,6 +195,7 @@ pub struct World {
     pub unit: Unit,
     pub manager: Manager,
     pub client: Client,
+    address: SocketAddr,
     serving: AbortHandle,
 }
 
@@ -190,14 +205,30 @@ impl World {
     }
 
     pub async fn on(unit: Unit) -> Self {
-        let manager = Manager::attach(options(unit.admin_client())).await.unwrap();
-        let (client, serving) = serve_until(&manager).await;
+        let options = options(unit.admin_client());
+        Self::with(unit, options).await
+    }
+
+    pub async fn with(unit: Unit, options: ManagerOptions) -> Self {
+        let manager = Manager::attach(options).await.unwrap();
+        let (address, serving) = serve_callers(&manager).await;
         Self {
             unit,
             manager,
-            client,
+            client: client_as(address, ADMINISTRATOR),
+            address,
             serving,
         }
+    }
+
+    /// A client who is `name`.
+    pub fn client_as(&self, name: &str) -> Client {
+        client_as(self.address, name)
+    }
+
+    /// A client who is `name`, with the certificate of that serial number.
+    pub fn client_with(&self, name: &str, serial: &[u8]) -> Client {
+        client_with(self.address, name, serial)
     }
 
     /// Another manager takes over from the one before, which is stopped.
@@ -205,7 +236,8 @@ impl World {
         self.manager.stop();
         self.manager = Manager::attach(options(self.unit.admin_client())).await.unwrap();
         self.serving.abort();
-        (self.client, self.serving) = serve_until(&self.manager).await;
+        (self.address, self.serving) = serve_callers(&self.manager).await;
+        self.client = client_as(self.address, ADMINISTRATOR);
     }
 
     pub async fn create(&self, name: &str, size: u64) -> Result<Region, ControlError> {
@@ -243,9 +275,19 @@ pub trait Calls {
     async fn take_over(&self, name: &str, expected: u64, owner: &str) -> Result<Opened, ControlError>;
     async fn close(&self, name: &str, generation: u64) -> Result<(), ControlError>;
     async fn resize(&self, name: &str, size: u64, generation: u64) -> Result<Region, ControlError>;
+    async fn change(
+        &self,
+        name: &str,
+        identity: &str,
+        right: AccessRight,
+        allow: bool,
+    ) -> Result<Region, ControlError>;
+    async fn admit(&self, name: &str, administrator: bool) -> Result<Identity, ControlError>;
+    async fn revoke(&self, name: &str) -> Result<u32, ControlError>;
+    async fn whoami(&self) -> Result<Identity, ControlError>;
 }
 
-fn typed<T>(result: Result<tonic::Response<T>, Status>) -> Result<T, ControlError> {
+pub fn typed<T>(result: Result<tonic::Response<T>, Status>) -> Result<T, ControlError> {
     result
         .map(tonic::Response::into_inner)
         .map_err(|status| match status.control_error() {
@@ -352,6 +394,50 @@ impl Calls for Client {
                 })
                 .await,
         )
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        identity: &str,
+        right: AccessRight,
+        allow: bool,
+    ) -> Result<Region, ControlError> {
+        let request = ChangeAccessRequest {
+            name: name.into(),
+            identity: identity.into(),
+            right: right.into(),
+            allow,
+        };
+        typed(self.clone().change_access(request).await)
+    }
+
+    async fn admit(&self, name: &str, administrator: bool) -> Result<Identity, ControlError> {
+        let name = name.into();
+        let request = AdmitIdentityRequest { name, administrator };
+        typed(self.clone().admit_identity(request).await)
+    }
+
+    async fn revoke(&self, name: &str) -> Result<u32, ControlError> {
+        let request = RevokeIdentityRequest { name: name.into() };
+        typed(self.clone().revoke_identity(request).await).map(|answer| answer.stopped)
+    }
+
+    async fn whoami(&self) -> Result<Identity, ControlError> {
+        typed(self.clone().who_am_i(WhoAmIRequest {}).await)
+    }
+}
+
+/// A region without a layout.
+pub fn raw(name: &str, owners: &[&str], readers: &[&str]) -> CreateRegionRequest {
+    let names = |of: &[&str]| of.iter().map(|&name| name.to_owned()).collect();
+    CreateRegionRequest {
+        name: name.into(),
+        kind: RegionKind::Raw.into(),
+        size: 1 << 20,
+        owners: names(owners),
+        readers: names(readers),
+        ..CreateRegionRequest::default()
     }
 }
 
@@ -484,6 +570,20 @@ impl Watch {
             .await
             .expect("an event in time");
         next.unwrap().expect("the stream goes on")
+    }
+
+    /// Why the stream ends; the events before are passed over.
+    pub async fn await_end(&mut self) -> ControlError {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.0.message())
+                .await
+                .expect("an end in time");
+            match next {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream ends without a reason"),
+                Err(status) => return status.control_error().unwrap(),
+            }
+        }
     }
 
     /// The next event of a kind; those before are passed over.

@@ -165,7 +165,10 @@ fn unconnected(error: &ConnectError) -> Failure {
     let reason = error.to_string();
     match error {
         ConnectError::Refused { .. } | ConnectError::Untrusted { .. } | ConnectError::Credentials(_) => {
-            Failure::Final(Error::NoAccess { reason, missing: None })
+            Failure::Final(Error::NoAccess {
+                reason,
+                missing: None,
+            })
         }
         ConnectError::Foreign { .. } => Failure::Final(Error::Protocol { reason }),
         _ => Failure::Unreachable {

@@ -117,7 +117,7 @@ fn a_refused_certificate_has_no_access_and_is_told_why_at_once() {
     let (server, other) = (Server::in_memory("16MiB"), Server::in_memory("16MiB"));
     let began = std::time::Instant::now();
     let refused = |context: outlive::Context| match Session::connect(&context).err() {
-        Some(Error::NoAccess { reason }) => reason,
+        Some(Error::NoAccess { reason, .. }) => reason,
         other => panic!("{other:?}"),
     };
     let (ours, theirs) = (server.credentials("bob"), other.credentials("bob"));
