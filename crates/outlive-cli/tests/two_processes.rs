@@ -225,6 +225,24 @@ fn a_killed_manager_disturbs_no_writer_and_is_replaced_by_starting_it_again() {
 }
 
 #[test]
+fn a_unit_whose_manager_does_not_come_serves_nothing() {
+    let pair = Pair::new();
+    let unit = pair.unit();
+    let manager = pair.manager(&unit);
+    let control = manager.address("control");
+    pair.world.ok(&["region", "create", "orders", "--size", "8MiB"]);
+    pair.world.ok_with_input(&["save", "orders"], b"kept");
+    manager.stop();
+    let before = unit.ready.clone();
+    unit.process.kill();
+    let unit = pair.unit_again(&before);
+    let connected = pair.world.run(&["load", "orders", "--retry-for", "0s"]);
+    assert_eq!((connected.code, connected.text().as_str()), (UNREACHABLE, ""));
+    let _manager = pair.manager_with(&unit, &control, "context.json");
+    assert_eq!(pair.world.ok(&["load", "orders"]), b"kept");
+}
+
+#[test]
 fn a_killed_unit_is_found_again_by_its_manager() {
     let pair = Pair::new();
     let unit = pair.unit();

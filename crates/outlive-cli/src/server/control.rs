@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use outlive_audit::{Act, Audit, Entry};
-use outlive_identity::{ListenEvent, ListenOptions, ServerTls, listen};
+use outlive_identity::{ListenEvent, ListenOptions, Rejected, ServerTls, listen};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -37,7 +37,12 @@ pub(crate) fn serve(
     audit: Audit,
     stopped: oneshot::Receiver<()>,
 ) -> Result<Served, Failure> {
-    let tell = move |event: ListenEvent<'_>| audit.record(&line(&event));
+    // Who was let in shows with what is asked for; connections alone could be made by the thousand to fill the log.
+    let tell = move |event: ListenEvent<'_>| {
+        if let ListenEvent::Rejected(rejected) = event {
+            audit.record(&refusal(rejected));
+        }
+    };
     let incoming = listen(listener, tls, ListenOptions::default(), tell).map_err(|error| {
         let message = format!("cannot listen for control connections: {error}");
         Failure::new(Exit::Failure, message)
@@ -54,26 +59,13 @@ pub(crate) fn serve(
     Ok(tokio::spawn(server))
 }
 
-/// Who was let in, and who was not.
-fn line(event: &ListenEvent<'_>) -> Entry {
-    match event {
-        ListenEvent::Rejected(rejected) => {
-            let mut entry = Entry::refused(Act::Connect, &rejected.reason).from(rejected.source);
-            if let Some(name) = &rejected.claimed {
-                entry = entry.by(name.as_str());
-            }
-            if rejected.untold > 0 {
-                entry = entry.count(rejected.untold);
-            }
-            entry
-        }
-        ListenEvent::Connected(caller) => {
-            let entry = Entry::done(Act::Connect).by(caller.name.as_str());
-            match caller.source {
-                Some(source) => entry.from(source),
-                None => entry,
-            }
-        }
-        other => Entry::done(Act::Connect).because(format!("{other:?}")),
+fn refusal(rejected: &Rejected) -> Entry {
+    let mut entry = Entry::refused(Act::Connect, &rejected.reason).from(rejected.source);
+    if let Some(name) = &rejected.claimed {
+        entry = entry.by(name.as_str());
     }
+    if rejected.untold > 0 {
+        entry = entry.count(rejected.untold);
+    }
+    entry
 }

@@ -14,12 +14,10 @@ use tonic::transport::Channel;
 
 use super::control::{self, Served};
 use super::signals::{Asked, Signals};
-use super::{DRAIN, control_runtime, metrics};
+use super::{DRAIN, RENEW, control_runtime, metrics};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// How often certificates are looked at that expire while the server runs.
-const RENEW: Duration = Duration::from_secs(12 * 3600);
 /// Pause between attempts to reach a unit that is not there yet.
 const UNIT_PAUSE: Duration = Duration::from_millis(250);
 

@@ -27,6 +27,8 @@ use manager::{Control, ControlOptions};
 
 /// Control is rare; two threads keep one slow call from holding up the rest.
 const CONTROL_THREADS: usize = 2;
+/// How often certificates are looked at that expire while a server runs.
+const RENEW: Duration = Duration::from_secs(12 * 3600);
 /// How long calls in progress may take to end after a listener is closed.
 const DRAIN: Duration = Duration::from_secs(2);
 

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::signals::{Asked, Signals};
-use super::{DRAIN, control_runtime, medium_failure, open, reload};
+use super::{DRAIN, RENEW, control_runtime, medium_failure, open, reload};
 use crate::audit_log::AuditLog;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -41,6 +41,8 @@ pub(crate) struct UnitServer {
     unit: Unit,
     admin: SocketAddr,
     data: SocketAddr,
+    trust: Folder,
+    hosts: Vec<String>,
     tls: ServerTls,
     audit: Audit,
     signals: Signals,
@@ -88,6 +90,8 @@ impl UnitServer {
             unit,
             admin,
             data,
+            trust: folder,
+            hosts: options.hosts,
             tls,
             audit,
             signals,
@@ -113,29 +117,24 @@ impl UnitServer {
 
     /// Serves until SIGTERM or SIGINT; SIGHUP reads the certificates anew. Fails if the admin service ends by itself.
     pub(crate) fn await_end(&mut self) -> Result<(), Failure> {
-        let Self {
-            runtime,
-            tls,
-            audit,
-            signals,
-            served,
-            ..
-        } = self;
-        runtime.block_on(async {
+        let renew = || {
+            if let Err(error) = Folder::prepare(self.trust.path(), &[Party::Unit], &self.hosts) {
+                tracing::error!(%error, "certificates cannot be looked after");
+            }
+        };
+        let (tls, audit, signals, served) = (&self.tls, &self.audit, &mut self.signals, &mut self.served);
+        self.runtime.block_on(async {
+            let mut expiring = tokio::time::interval(RENEW);
+            // The first comes at once, when all was looked at a moment ago.
+            expiring.tick().await;
             loop {
                 tokio::select! {
                     asked = signals.next() => match asked {
                         Asked::End => return Ok(()),
                         Asked::Reload => reload(tls, audit),
                     },
-                    ended = &mut *served => {
-                        let why = match ended {
-                            Ok(Ok(())) => return Err(Failure::new(Exit::Failure, "the admin service ended")),
-                            Ok(Err(error)) => Failure::from_error(Exit::Failure, &error),
-                            Err(error) => Failure::from_error(Exit::Failure, &error),
-                        };
-                        return Err(why);
-                    }
+                    _ = expiring.tick() => renew(),
+                    ended = &mut *served => return Err(ended_by_itself(ended)),
                 }
             }
         })
@@ -152,5 +151,13 @@ impl UnitServer {
             .block_on(async { tokio::time::timeout(DRAIN, self.served).await });
         self.runtime.shutdown_timeout(DRAIN);
         closed
+    }
+}
+
+fn ended_by_itself(ended: Result<Result<(), UnitError>, tokio::task::JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(())) => Failure::new(Exit::Failure, "the admin service ended"),
+        Ok(Err(error)) => Failure::from_error(Exit::Failure, &error),
+        Err(error) => Failure::from_error(Exit::Failure, &error),
     }
 }
