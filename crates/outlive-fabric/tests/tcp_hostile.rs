@@ -391,33 +391,6 @@ fn silence_inside_a_frame_is_bounded() {
 }
 
 #[test]
-fn half_open_handshakes_are_bounded_in_number_and_time() {
-    let limits = Limits {
-        handshakes: 4,
-        handshake_timeout: Duration::from_millis(300),
-        ..Limits::default()
-    };
-    let bench = Bench::new(limits);
-    let half_open: Vec<TcpStream> = (0..4).map(|_| bench.raw()).collect();
-    let mut fifth = bench.raw();
-    let refused = reply(&mut fifth);
-    assert!(
-        matches!(&refused, Reply::Refused(Refusal::Limit { what, limit: 4 }) if what == "handshakes"),
-        "{refused:?}"
-    );
-    for mut stream in half_open {
-        let refused = reply(&mut stream);
-        assert!(matches!(&refused, Reply::Refused(Refusal::Protocol(why)) if why.contains("too long")));
-    }
-    // The places are given back when the threads have ended, which is a matter of scheduling.
-    let begun = Instant::now();
-    while let Err(error) = bench.connect() {
-        assert!(begun.elapsed() < PATIENCE, "{error}");
-        thread::yield_now();
-    }
-}
-
-#[test]
 fn the_limit_on_connections_is_a_typed_refusal() {
     let bench = Bench::new(Limits {
         connections: 2,

@@ -144,8 +144,8 @@ impl Greeter<'_> {
 }
 
 /// Ends our direction and drops what still comes in, for a bounded time, so that the other side can
-/// read what was said last.
-pub(super) fn linger(stream: &TcpStream) {
+/// read what was said last. Ends early where `give_way` is told to stop.
+pub(super) fn linger(stream: &TcpStream, give_way: Option<&TcpConnection>) {
     let deadline = Instant::now() + LINGER;
     if stream.shutdown(std::net::Shutdown::Write).is_err() {
         return;
@@ -156,8 +156,9 @@ pub(super) fn linger(stream: &TcpStream) {
             Ok(Received::Bytes(_)) => {}
             Ok(Received::End) | Err(_) => return,
             Ok(Received::Nothing) => {
-                let ready = socket::await_ready(stream, Interest::Input, None, Some(left));
-                if !matches!(ready, Ok(true)) {
+                let wake = give_way.map(TcpConnection::wake);
+                let ready = socket::await_ready(stream, Interest::Input, wake, Some(left));
+                if !matches!(ready, Ok(true)) || give_way.is_some_and(TcpConnection::is_stopping) {
                     return;
                 }
             }

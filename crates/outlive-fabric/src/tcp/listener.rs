@@ -1,7 +1,11 @@
 //! The target's side: accepting connections.
+//!
+//! Nobody keeps others from being let in: unfinished handshakes are bounded and give way to newcomers
+//! ([`lobby`](super::lobby)), failed attempts are rationed per source ([`failures`](super::failures)). Who has a valid ticket needs a free place among the admitted
+//! only, and a moment.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,10 +15,13 @@ use std::time::{Duration, Instant};
 
 use super::Limits;
 use super::connection::TcpConnection;
+use super::failures::Failures;
 use super::greet::{self, Challenged, Greeter, Unproven};
 use super::hello::Reply;
+use super::lobby::Lobby;
 use super::serve::serve;
 use super::socket::{self, Interest, Wake};
+use super::unfinished::{Source, Stage};
 use crate::{Admission, Admitted, CloseReason, Connection, ConnectionId, Refusal};
 
 /// A connection's thread holds nothing big on its stack.
@@ -37,7 +44,8 @@ struct Hub {
     limits: Limits,
     closing: AtomicBool,
     wake: Wake,
-    handshakes: AtomicUsize,
+    lobby: Lobby,
+    failures: Mutex<Failures>,
     admitted: AtomicUsize,
     connections: Mutex<HashMap<ConnectionId, Slot>>,
 }
@@ -63,10 +71,11 @@ impl Listener {
         let address = listener.local_addr()?;
         let hub = Arc::new(Hub {
             admission,
-            limits,
             closing: AtomicBool::new(false),
             wake: Wake::new()?,
-            handshakes: AtomicUsize::new(0),
+            lobby: Lobby::new(limits.handshakes, limits.handshakes_per_source),
+            failures: Mutex::default(),
+            limits,
             admitted: AtomicUsize::new(0),
             connections: Mutex::default(),
         });
@@ -125,6 +134,24 @@ impl Hub {
     fn connections(&self) -> MutexGuard<'_, HashMap<ConnectionId, Slot>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether a failed attempt is within its source's ration, and so worth an answer.
+    fn is_worth_an_answer(&self, source: Source) -> bool {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.note(source, Instant::now())
+    }
+}
+
+/// A place in the lobby; given back when dropped.
+struct Guest<'a> {
+    hub: &'a Hub,
+    id: ConnectionId,
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        self.hub.lobby.leave(self.id);
+    }
 }
 
 /// One of a bounded number; given back when dropped.
@@ -174,36 +201,48 @@ fn accept_all(hub: &Arc<Hub>, listener: &TcpListener) {
     }
 }
 
-/// Gives a connection its thread, if it may have one.
+/// Gives a connection its thread.
 fn start(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: ConnectionId) -> io::Result<()> {
-    socket::prepare(&stream)?;
-    if Place::take(&hub.handshakes, hub.limits.handshakes)
-        .map(std::mem::forget)
-        .is_none()
-    {
-        let refusal = limit("handshakes", hub.limits.handshakes);
-        let _ = socket::send(&stream, &[IoSlice::new(&Reply::Refused(refusal).encode())]);
+    let source = Source::of(peer.ip());
+    // Meanwhile the system's queue holds newcomers.
+    let Some(driven_out) = hub.lobby.enter(id, source, &hub.closing) else {
         return Ok(());
+    };
+    let guest = Guest { hub, id };
+    if let Some(driven_out) = driven_out
+        && let Some(slot) = hub.connections().get(&driven_out)
+    {
+        slot.connection.stop(limit("handshakes", hub.limits.handshakes));
     }
-    let connection = TcpConnection::new(id, peer.to_string());
-    let spawned = connection.and_then(|connection| {
-        let slot = Slot {
-            connection: Arc::clone(&connection),
-            thread: None,
-        };
-        hub.connections().insert(id, slot);
-        let thread = thread::Builder::new()
-            .name(format!("outlive-data-{}", id.0))
-            .stack_size(STACK_BYTES);
+    socket::prepare(&stream)?;
+    let connection = TcpConnection::new(id, peer.to_string())?;
+    let slot = Slot {
+        connection: Arc::clone(&connection),
+        thread: None,
+    };
+    hub.connections().insert(id, slot);
+    let thread = thread::Builder::new()
+        .name(format!("outlive-data-{}", id.0))
+        .stack_size(STACK_BYTES);
+    let spawned = thread.spawn({
         let hub = Arc::clone(hub);
-        thread.spawn(move || {
-            let handshake = Place(&hub.handshakes);
-            run(&hub, &stream, &connection, handshake);
+        move || {
+            let mut newcomer = Newcomer {
+                hub: &hub,
+                stream: &stream,
+                connection: &connection,
+                source,
+                guest: Some(Guest { hub: &hub, id }),
+            };
+            newcomer.run();
+            drop(newcomer);
             hub.connections().remove(&id);
-        })
+        }
     });
     match spawned {
         Ok(thread) => {
+            // Its thread gives the place back.
+            std::mem::forget(guest);
             // Absent: its thread has ended already.
             if let Some(slot) = hub.connections().get_mut(&id) {
                 slot.thread = Some(thread);
@@ -211,72 +250,87 @@ fn start(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: ConnectionId) 
             Ok(())
         }
         Err(error) => {
-            drop(Place(&hub.handshakes));
             hub.connections().remove(&id);
             Err(error)
         }
     }
 }
 
-/// A connection's whole life.
-fn run(hub: &Hub, stream: &TcpStream, connection: &Arc<TcpConnection>, handshake: Place<'_>) {
-    let greeter = Greeter {
-        stream,
-        connection,
-        admission: hub.admission.as_ref(),
-        deadline: Instant::now() + hub.limits.handshake_timeout,
-    };
-    let refused = |refusal: &Refusal| {
-        connection.confirm_stopped();
-        tracing::debug!(peer = connection.peer(), %refusal, "connection refused");
-    };
-    let said = match greeter.challenge() {
-        Err(Unproven::Gone) => Err(Unproven::Gone),
-        Err(Unproven::Refused(refusal)) => {
-            refused(&refusal);
-            greeter.refuse(refusal)
-        }
-        Ok(challenged) => match admit_and_serve(hub, &greeter, connection, &challenged, handshake) {
-            Ok(()) => return,
-            Err(Unproven::Gone) => Err(Unproven::Gone),
-            Err(Unproven::Refused(refusal)) => {
-                refused(&refusal);
-                greeter.conclude(&challenged, &Reply::Refused(refusal))
-            }
-        },
-    };
-    connection.confirm_stopped();
-    if said.is_ok() {
-        greet::linger(stream);
-    }
+/// A connection, from being accepted to its end.
+struct Newcomer<'a> {
+    hub: &'a Hub,
+    stream: &'a TcpStream,
+    connection: &'a Arc<TcpConnection>,
+    source: Source,
+    /// Until it is admitted.
+    guest: Option<Guest<'a>>,
 }
 
-/// Lets in who proves to know the ticket's secret.
-fn admit_and_serve(
-    hub: &Hub,
-    greeter: &Greeter<'_>,
-    connection: &Arc<TcpConnection>,
-    challenged: &Challenged,
-    handshake: Place<'_>,
-) -> Result<(), Unproven> {
-    greeter.await_proof(challenged)?;
-    let place = Place::take(&hub.admitted, hub.limits.connections);
-    let _place = place.ok_or_else(|| Unproven::Refused(limit("connections", hub.limits.connections)))?;
-    let named: Arc<dyn Connection> = Arc::<TcpConnection>::clone(connection);
-    let admitted = hub.admission.admit(&challenged.ticket, named);
-    let admitted = admitted.map_err(Unproven::Refused)?;
-    let serving = || welcome_and_serve(hub, greeter, challenged, &admitted, handshake);
-    // A panic in an exposure must neither hang whoever fences nor end the unit.
-    let reason = catch_unwind(AssertUnwindSafe(serving))
-        .unwrap_or_else(|_| CloseReason::Broken("serving it panicked".into()));
-    connection.confirm_stopped();
-    tracing::debug!(peer = connection.peer(), ?reason, "connection ended");
-    let said_why = reason != CloseReason::Closed;
-    hub.admission.closed(connection.id(), reason);
-    if said_why {
-        greet::linger(greeter.stream);
+impl Newcomer<'_> {
+    fn run(&mut self) {
+        let greeter = Greeter {
+            stream: self.stream,
+            connection: self.connection,
+            admission: self.hub.admission.as_ref(),
+            deadline: Instant::now() + self.hub.limits.handshake_timeout,
+        };
+        match greeter.challenge() {
+            Err(unproven) => self.turn_away(unproven, |refusal| greeter.refuse(refusal)),
+            Ok(challenged) => {
+                self.hub.lobby.reach(self.connection.id(), Stage::Challenged);
+                if let Err(unproven) = self.admit_and_serve(&greeter, &challenged) {
+                    self.turn_away(unproven, |refusal| {
+                        greeter.conclude(&challenged, &Reply::Refused(refusal))
+                    });
+                }
+            }
+        }
     }
-    Ok(())
+
+    /// Ends a connection that is not let in, and tells it why where that is worth it.
+    fn turn_away(&self, unproven: Unproven, tell: impl FnOnce(Refusal) -> Result<(), Unproven>) {
+        self.hub.lobby.reach(self.connection.id(), Stage::Refused);
+        self.connection.confirm_stopped();
+        let Unproven::Refused(refusal) = unproven else {
+            return;
+        };
+        tracing::debug!(peer = self.connection.peer(), %refusal, "connection refused");
+        if self.hub.is_worth_an_answer(self.source) && tell(refusal).is_ok() {
+            greet::linger(self.stream, Some(self.connection));
+        }
+    }
+
+    /// Lets in who proves to know the ticket's secret.
+    fn admit_and_serve(&mut self, greeter: &Greeter<'_>, challenged: &Challenged) -> Result<(), Unproven> {
+        let Self { hub, connection, .. } = *self;
+        greeter.await_proof(challenged)?;
+        let place = Place::take(&hub.admitted, hub.limits.connections);
+        let full = || Unproven::Refused(limit("connections", hub.limits.connections));
+        let _place = place.ok_or_else(full)?;
+        // From here on it gives way to nobody. Driven out a moment ago, it must not use its ticket up.
+        if !hub.lobby.finish(connection.id()) {
+            return Err(Unproven::Gone);
+        }
+        let named: Arc<dyn Connection> = Arc::<TcpConnection>::clone(connection);
+        let admitted = hub.admission.admit(&challenged.ticket, named);
+        let admitted = admitted.map_err(Unproven::Refused)?;
+        let guest = self.guest.take();
+        let serving = || {
+            drop(guest);
+            welcome_and_serve(hub, greeter, challenged, &admitted)
+        };
+        // A panic in an exposure must neither hang whoever fences nor end the unit.
+        let reason = catch_unwind(AssertUnwindSafe(serving))
+            .unwrap_or_else(|_| CloseReason::Broken("serving it panicked".into()));
+        connection.confirm_stopped();
+        tracing::debug!(peer = connection.peer(), ?reason, "connection ended");
+        let said_why = reason != CloseReason::Closed;
+        hub.admission.closed(connection.id(), reason);
+        if said_why {
+            greet::linger(self.stream, None);
+        }
+        Ok(())
+    }
 }
 
 fn welcome_and_serve(
@@ -284,7 +338,6 @@ fn welcome_and_serve(
     greeter: &Greeter<'_>,
     challenged: &Challenged,
     admitted: &Admitted,
-    handshake: Place<'_>,
 ) -> CloseReason {
     let connection = greeter.connection;
     let welcome = Reply::Welcome {
@@ -296,7 +349,6 @@ fn welcome_and_serve(
             .stop_reason()
             .map_or(CloseReason::Closed, CloseReason::Stopped);
     }
-    drop(handshake);
     serve(greeter.stream, connection, admitted, &hub.limits)
 }
 

@@ -3,24 +3,26 @@
 //! The wire format and its rules are in `docs/protocol.md`. [`connect`] gives an initiator's
 //! [`TcpEndpoint`]; a [`Listener`] serves a target's exposures, one thread for each connection.
 //!
-//! What it is not: encrypted or authenticated beyond the ticket. Both come with the keyed handshake,
-//! for which the first messages keep room.
+//! Both sides prove that they know the ticket's secret ([`proof`](crate::proof)) before anything is granted.
 
 mod answers;
 mod batch;
 mod buffers;
 mod connection;
 mod endpoint;
+mod failures;
 pub mod frame;
 mod greet;
 mod greeting;
 pub mod hello;
 mod listener;
+mod lobby;
 mod options;
 pub mod reason;
 mod serve;
 mod socket;
 mod spin;
+mod unfinished;
 
 pub use endpoint::{TcpEndpoint, connect};
 pub use listener::Listener;

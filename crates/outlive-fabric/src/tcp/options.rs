@@ -41,9 +41,11 @@ impl Default for ConnectOptions {
 pub struct Limits {
     /// Admitted connections. 1024: each costs a thread and up to about 700 KiB of buffers.
     pub connections: usize,
-    /// Connections that have not finished their handshake. 64: a flood of half-open connections
-    /// must not exhaust threads.
+    /// Connections that have not finished their handshake. 64: a flood of half-open connections must not exhaust
+    /// threads. A newcomer beyond it drives out the oldest of the source that holds most.
     pub handshakes: usize,
+    /// Of these, those from one address. 48: many clients may share an address, and one address must not have all.
+    pub handshakes_per_source: usize,
     /// Bound on the whole handshake, however the bytes dribble. 2 s.
     pub handshake_timeout: Duration,
     /// Longest single read or write in bytes.
@@ -61,6 +63,7 @@ impl Default for Limits {
         Self {
             connections: 1024,
             handshakes: 64,
+            handshakes_per_source: 48,
             handshake_timeout: Duration::from_secs(2),
             max_op_bytes: MAX_OP_BYTES,
             send_timeout: Duration::from_secs(10),
