@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use outlive::{Context, OpenOptions, RegionSpec, Session, SessionOptions};
+use outlive_fabric::tcp::{ConnectOptions, connect};
+use outlive_fabric::{FabricError, Refusal, RegionId, Rights, Terms, Ticket};
 use outlive_identity::{Authority, Credentials, DEFAULT_VALIDITY, Folder, Party};
 use serde_json::Value;
 use support::{Process, World, noise};
@@ -156,6 +158,17 @@ fn audit(trust: &Path, name: &str) -> Vec<Value> {
         .collect()
 }
 
+fn made_up_ticket() -> Ticket {
+    let terms = Terms {
+        identity: "administrator".into(),
+        region: RegionId([1; 16]),
+        generation: 1,
+        rights: Rights::Read,
+        incarnation: 2,
+    };
+    Ticket::random(terms).unwrap()
+}
+
 #[test]
 fn regions_are_served_through_both_and_both_end_cleanly() {
     let pair = Pair::new();
@@ -238,6 +251,18 @@ fn a_unit_whose_manager_does_not_come_serves_nothing() {
     let unit = pair.unit_again(&before);
     let connected = pair.world.run(&["load", "orders", "--retry-for", "0s"]);
     assert_eq!((connected.code, connected.text().as_str()), (UNREACHABLE, ""));
+    // Only a manager makes tickets, and without one nobody gets in.
+    let refused = connect(
+        &unit.address("data"),
+        &made_up_ticket(),
+        &ConnectOptions::default(),
+    )
+    .err();
+    assert!(
+        matches!(refused, Some(FabricError::Refused(Refusal::Ticket))),
+        "{refused:?}"
+    );
+
     let _manager = pair.manager_with(&unit, &control, "context.json");
     assert_eq!(pair.world.ok(&["load", "orders"]), b"kept");
 }

@@ -20,7 +20,7 @@ use crate::gate::Gate;
 use crate::options::UnitOptions;
 use crate::registry::{Live, METADATA_LEN, Region, Registry};
 use crate::table::Table;
-use crate::tickets::Ticket;
+use crate::tickets::{Ticket, Tickets};
 use crate::translation::{Extent, Translation};
 
 /// The unit, as its listener and its admin service share it.
@@ -38,7 +38,10 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(volume: Volume, options: UnitOptions) -> Self {
-        let mut registry = Registry::new(options.max_tickets);
+        let mut registry = Registry::new(Tickets::new(
+            options.max_tickets,
+            options.max_tickets_per_identity,
+        ));
         let catalog = catalog(&volume);
         registry.occupied.add(catalog_id(&volume), &catalog.translation);
         registry.regions.insert(catalog_id(&volume), catalog);

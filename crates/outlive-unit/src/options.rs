@@ -16,6 +16,8 @@ pub struct UnitOptions {
     pub stop_timeout: Duration,
     /// Most tickets that are admitted and not yet used.
     pub max_tickets: usize,
+    /// Most of them that one identity may hold.
+    pub max_tickets_per_identity: usize,
     /// Most data connections that one identity may have at once.
     pub max_connections_per_identity: usize,
     /// Where attachments, connections, fences and refusals are written.
@@ -29,6 +31,8 @@ impl UnitOptions {
     /// A manager that grants a thousand opens a second for five seconds each, and a crowd that reconnects, fit; at
     /// about 200 bytes each.
     pub const MAX_TICKETS: usize = 8192;
+    /// Twice the connections that one identity may have: all of them may reconnect at once, and again.
+    pub const MAX_TICKETS_PER_IDENTITY: usize = 1024;
     /// Half of what the data listener takes by default: one tenant alone cannot shut the others out.
     pub const MAX_CONNECTIONS_PER_IDENTITY: usize = 512;
 
@@ -39,6 +43,7 @@ impl UnitOptions {
             advertise: None,
             stop_timeout: Self::STOP_TIMEOUT,
             max_tickets: Self::MAX_TICKETS,
+            max_tickets_per_identity: Self::MAX_TICKETS_PER_IDENTITY,
             max_connections_per_identity: Self::MAX_CONNECTIONS_PER_IDENTITY,
             audit: Audit::off(),
         }

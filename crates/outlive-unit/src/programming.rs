@@ -170,6 +170,13 @@ impl Core {
                         format!("{bound} tickets wait to be used already"),
                     )
                 }
+                TicketError::FullForIdentity => {
+                    let bound = self.options.max_tickets_per_identity;
+                    ControlError::new(
+                        ErrorCode::Limit,
+                        format!("{bound} tickets of this identity wait to be used already"),
+                    )
+                }
                 TicketError::Taken => invalid("a ticket with this id waits to be used already"),
             })
     }

@@ -82,11 +82,11 @@ impl std::fmt::Debug for Live {
 }
 
 impl Registry {
-    pub(crate) fn new(max_tickets: usize) -> Self {
+    pub(crate) fn new(tickets: Tickets) -> Self {
         Self {
             regions: HashMap::new(),
             connections: HashMap::new(),
-            tickets: Tickets::new(max_tickets),
+            tickets,
             occupied: Occupied::default(),
             preparing: Vec::new(),
             closing: false,

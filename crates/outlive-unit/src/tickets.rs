@@ -44,20 +44,24 @@ impl Ticket {
 pub(crate) struct Tickets {
     waiting: HashMap<TicketId, Ticket>,
     bound: usize,
+    bound_per_identity: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TicketError {
     Full,
+    /// This identity has as many as one may have.
+    FullForIdentity,
     /// The id is in use; whoever made it did not make it at random.
     Taken,
 }
 
 impl Tickets {
-    pub(crate) fn new(bound: usize) -> Self {
+    pub(crate) fn new(bound: usize, bound_per_identity: usize) -> Self {
         Self {
             waiting: HashMap::new(),
             bound,
+            bound_per_identity,
         }
     }
 
@@ -70,6 +74,13 @@ impl Tickets {
         }
         if self.waiting.len() >= self.bound {
             return Err(TicketError::Full);
+        }
+        let of_identity = self
+            .waiting
+            .values()
+            .filter(|held| held.identity == ticket.identity);
+        if of_identity.filter(|held| held.expires > now).count() >= self.bound_per_identity {
+            return Err(TicketError::FullForIdentity);
         }
         self.waiting.insert(id, ticket);
         Ok(())
@@ -127,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_ticket_counts_once_and_not_after_its_time() {
-        let (now, mut tickets) = (Instant::now(), Tickets::new(8));
+        let (now, mut tickets) = (Instant::now(), Tickets::new(8, 8));
         let (first, second) = (TicketId([1; 16]), TicketId([2; 16]));
         tickets
             .add(first, ticket(now + Duration::from_secs(1)), now)
@@ -151,7 +162,7 @@ mod tests {
 
     #[test]
     fn only_the_secret_takes_a_ticket() {
-        let (now, mut tickets) = (Instant::now(), Tickets::new(8));
+        let (now, mut tickets) = (Instant::now(), Tickets::new(8, 8));
         let id = TicketId([1; 16]);
         tickets
             .add(id, ticket(now + Duration::from_secs(1)), now)
@@ -165,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_fourth_wrong_answer_voids_a_ticket() {
-        let (now, mut tickets) = (Instant::now(), Tickets::new(8));
+        let (now, mut tickets) = (Instant::now(), Tickets::new(8, 8));
         let id = TicketId([1; 16]);
         tickets
             .add(id, ticket(now + Duration::from_secs(1)), now)
@@ -181,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_expired_tickets_make_room() {
-        let (now, mut tickets) = (Instant::now(), Tickets::new(2));
+        let (now, mut tickets) = (Instant::now(), Tickets::new(2, 2));
         let expires = |secs| ticket(now + Duration::from_secs(secs));
         tickets.add(TicketId([1; 16]), expires(1), now).unwrap();
         tickets.add(TicketId([2; 16]), expires(9), now).unwrap();
@@ -192,5 +203,21 @@ mod tests {
         tickets
             .add(TicketId([3; 16]), expires(9), now + Duration::from_secs(2))
             .unwrap();
+    }
+
+    #[test]
+    fn one_identity_does_not_take_every_place() {
+        let (now, mut tickets) = (Instant::now(), Tickets::new(8, 1));
+        let of = |identity: &str, secs| Ticket {
+            identity: identity.into(),
+            ..ticket(now + Duration::from_secs(secs))
+        };
+        tickets.add(TicketId([1; 16]), of("greedy", 1), now).unwrap();
+        let refused = tickets.add(TicketId([2; 16]), of("greedy", 9), now);
+        assert_eq!(refused, Err(TicketError::FullForIdentity));
+        tickets.add(TicketId([3; 16]), of("modest", 9), now).unwrap();
+        // What has expired does not count.
+        let later = now + Duration::from_secs(2);
+        tickets.add(TicketId([4; 16]), of("greedy", 9), later).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 use outlive_fabric::{FabricError, Refusal, RegionId};
 use outlive_media::MediaSpec;
+use outlive_proto::v1::ErrorCode;
 
 use crate::rig::{Rig, options};
 
@@ -43,4 +44,26 @@ fn nobody_keeps_the_manager_from_its_catalog_by_taking_its_name() {
     let catalog = RegionId(rig.attached.catalog_region.clone().try_into().unwrap());
     let mut manager = rig.open_as("manager", catalog, true);
     manager.write(manager.data, 0, b"x").unwrap();
+}
+
+#[test]
+fn the_tickets_of_one_identity_are_bounded_and_others_still_get_theirs() {
+    let mut options = options();
+    options.max_tickets_per_identity = 2;
+    let spec = MediaSpec::Memory { size: 16 << 20 };
+    let rig = Rig::on(spec.open_volume().unwrap(), options);
+    let region = rig.region(1, &[(0, 2)]);
+    let first = rig.admit_for("greedy", region, false, 1, 10_000).unwrap();
+    rig.admit_for("greedy", region, false, 1, 10_000).unwrap();
+    let refused = rig.admit_for("greedy", region, false, 1, 10_000).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Limit);
+    assert!(
+        refused.message.contains("of this identity"),
+        "{}",
+        refused.message
+    );
+    rig.admit_for("modest", region, false, 1, 10_000).unwrap();
+    // Using one makes room.
+    let _reader = rig.connect(&first).unwrap();
+    rig.admit_for("greedy", region, false, 1, 10_000).unwrap();
 }
