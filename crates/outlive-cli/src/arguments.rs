@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Unit(commands::unit::UnitCommand),
     /// Run the manager of a unit that is another process
     Manager(commands::manager::ManagerCommand),
+    /// Say who one is; list, issue, admit and revoke identities
+    Access(commands::access::Access),
     /// Create, list, show, resize and delete regions
     Region(commands::region::Region),
     /// Save a snapshot: it replaces what the region held

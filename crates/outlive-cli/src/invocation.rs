@@ -26,15 +26,17 @@ impl Invocation {
         }
     }
 
+    /// The context file.
+    pub(crate) fn context(&self) -> Result<Context, Failure> {
+        Ok(Context::discover(self.context.as_deref())?)
+    }
+
     /// Connects to the manager that the context file names.
     pub(crate) fn session(&self) -> Result<Session, Failure> {
         let options = SessionOptions {
             retry_for: self.retry_for,
         };
-        Ok(Session::connect_with(
-            &Context::discover(self.context.as_deref())?,
-            options,
-        )?)
+        Ok(Session::connect_with(&self.context()?, options)?)
     }
 
     /// Where the context file is, or is to be.

@@ -7,6 +7,7 @@ mod confirm;
 mod demo;
 mod exit;
 mod failure;
+mod files;
 mod fsck;
 mod input;
 mod interrupt;

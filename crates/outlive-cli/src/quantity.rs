@@ -5,6 +5,11 @@ use std::time::Duration;
 /// Longest time that an option takes: a year. Beyond it deadlines overflow on some clocks.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// A certificate's time is told in seconds.
+const SHORTEST_VALIDITY: Duration = Duration::from_secs(1);
+/// Nothing outlives the development authority.
+const LONGEST_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// `4096`, `64MiB`, `1GB`, `16k`. Units without `i` are decimal.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let bytes = parse_size::parse_size(text).map_err(|error| format!("{error}; write for example 64MiB"))?;
@@ -17,6 +22,27 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 
 /// `250ms`, `5s`, `2m`, `1h`; a bare number is seconds.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = parse_any_time(text)?;
+    if time > LONGEST {
+        Err("must not be longer than a year".to_owned())
+    } else {
+        Ok(time)
+    }
+}
+
+/// How long a certificate is valid: `12h`, `365d`.
+pub(crate) fn parse_validity(text: &str) -> Result<Duration, String> {
+    let time = parse_any_time(text)?;
+    if time < SHORTEST_VALIDITY {
+        Err("must not be shorter than a second".to_owned())
+    } else if time > LONGEST_VALIDITY {
+        Err("must not be longer than ten years".to_owned())
+    } else {
+        Ok(time)
+    }
+}
+
+fn parse_any_time(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -28,17 +54,13 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         other => return Err(format!("unknown unit {other:?}; write for example 250ms, 5s, 2m")),
     };
     let number: f64 = number
         .parse()
         .map_err(|_| format!("{text:?} is not a time; write for example 5s"))?;
-    let time = Duration::try_from_secs_f64(number * seconds_in_unit).map_err(|error| error.to_string())?;
-    if time > LONGEST {
-        Err("must not be longer than a year".to_owned())
-    } else {
-        Ok(time)
-    }
+    Duration::try_from_secs_f64(number * seconds_in_unit).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

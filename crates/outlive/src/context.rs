@@ -77,15 +77,17 @@ impl Context {
         self
     }
 
-    /// The same manager, asked by somebody else.
-    #[must_use]
-    pub fn with_credentials(&self, credentials: Credentials) -> Self {
-        Self {
-            certificate: Source::Inline(Zeroizing::new(credentials.certificate_pem)),
-            key: Source::Inline(credentials.key_pem),
-            origin: None,
-            ..self.clone()
-        }
+    /// The same manager, asked by somebody else: a context that needs no other file, to be handed over.
+    ///
+    /// # Errors
+    /// [`Error::NoAccess`] when the authority's file cannot be read.
+    pub fn for_identity(&self, credentials: Credentials) -> Result<Self> {
+        let authority = self.authority.public().map_err(|error| Error::NoAccess {
+            reason: error.to_string(),
+            missing: None,
+        })?;
+        let context = Self::new(self.control.clone(), authority, credentials);
+        Ok(context.with_server_name(self.server_name.clone()))
     }
 
     /// `host:port` of the manager's control listener.

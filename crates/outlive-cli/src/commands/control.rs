@@ -3,16 +3,20 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use outlive::Context;
 use outlive_identity::{Folder, Party};
 
 use crate::audit_log::AuditLog;
-use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::files;
 use crate::server::hosts;
 use crate::server::manager::ControlOptions;
+
+/// How the file is called in what is said about it.
+const CONTEXT: &str = "the context file";
 
 /// Where control and metrics are served.
 #[derive(Debug, Args)]
@@ -117,6 +121,7 @@ impl Trusted {
             control: control.control,
             tls: self.folder.server_tls(Party::Server)?,
             administrators: vec![self.folder.certificate(Party::Administrator)?.name],
+            authority: self.folder.authority()?.map(Arc::new),
             metrics: control.metrics,
             audit: control.audit_log_in(&self.folder).open()?,
         })
@@ -131,7 +136,9 @@ impl Trusted {
         let administrator = self.folder.credentials(Party::Administrator)?;
         let context = Context::new(control, self.folder.roots_pem()?, administrator);
         context.save(&self.context).map_err(|error| match error {
-            outlive::Error::Context { path, problem } => unwritable(&path, problem),
+            outlive::Error::Context { path, problem } => {
+                files::unwritable(CONTEXT, &path, problem, "--context")
+            }
             error => error.into(),
         })?;
         Ok(Some(&self.context))
@@ -149,26 +156,7 @@ impl Trusted {
 
 /// Finds out before anything is made or started whether the context file can be written at the end.
 pub(super) fn check_writable(context: &Path) -> Result<(), Failure> {
-    if context.is_dir() {
-        return Err(unwritable(context, "it is a folder"));
-    }
-    let folder = match context.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // The file is replaced in one step by one that is written beside it, so its folder counts, not its own mode.
-    std::fs::create_dir_all(folder)
-        .and_then(|()| tempfile::Builder::new().prefix(".context.").tempfile_in(folder))
-        .map(drop)
-        .map_err(|error| unwritable(context, error))
-}
-
-fn unwritable(context: &Path, why: impl std::fmt::Display) -> Failure {
-    let message = format!(
-        "cannot write the context file {}: {why}; name another place with --context",
-        context.display()
-    );
-    Failure::new(Exit::Failure, message)
+    files::check_writable(CONTEXT, context, "--context")
 }
 
 /// An address that clients on this machine can connect to.

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod access;
 pub(crate) mod append;
 pub(crate) mod clear;
 mod control;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: &Command, invocation: &Invocation) -> Result<(), Fail
         Command::Serve(serve) => serve.run(invocation),
         Command::Unit(unit) => unit.run(invocation),
         Command::Manager(manager) => manager.run(invocation),
+        Command::Access(access) => access.run(invocation),
         Command::Region(region) => region.run(invocation),
         Command::Save(save) => save.run(invocation),
         Command::Append(append) => append.run(invocation),

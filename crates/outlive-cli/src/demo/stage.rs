@@ -106,6 +106,7 @@ fn start_server(folder: &Path) -> Result<Server, Failure> {
             control: any,
             tls: trust.server_tls(Party::Server)?,
             administrators: vec![Party::Administrator.name()],
+            authority: None,
             metrics: None,
             audit: Audit::off(),
         })

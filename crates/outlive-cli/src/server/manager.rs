@@ -1,10 +1,11 @@
 //! A manager and its control listener: a part of `serve`, and all of `manager`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outlive_audit::Audit;
-use outlive_identity::{ClientTls, ConnectError, Name, ServerTls};
+use outlive_identity::{Authority, ClientTls, ConnectError, Name, ServerTls};
 use outlive_manager::{AttachError, Manager, ManagerOptions, try_unit, unit_at};
 use outlive_proto::v1::ErrorCode;
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
@@ -28,6 +29,8 @@ pub(crate) struct ControlOptions {
     pub(crate) tls: ServerTls,
     /// Who may do everything from the first start on.
     pub(crate) administrators: Vec<Name>,
+    /// Signs certificates; `None`: they come from an authority of one's own.
+    pub(crate) authority: Option<Arc<Authority>>,
     /// Where metrics are served, if anywhere.
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) audit: Audit,
@@ -39,6 +42,7 @@ impl ControlOptions {
         let administrators = self.administrators.iter();
         ManagerOptions {
             administrators: administrators.map(|name| (name.clone(), None)).collect(),
+            authority: self.authority.clone(),
             audit: self.audit.clone(),
             ..ManagerOptions::new(unit, proof)
         }
