@@ -177,6 +177,51 @@ fn a_server_covers_the_addresses_that_it_is_told_of() {
     assert!(reached, "{listening:?}");
 }
 
+#[test]
+fn a_client_that_fails_shows_no_key() {
+    let (world, other) = (World::new(), World::new());
+    let (_serve, elsewhere) = (world.serve(), other.serve());
+    let good: Value = serde_json::from_str(&read(&world.path("context.json"))).unwrap();
+    let theirs: Value = serde_json::from_str(&read(&other.path("context.json"))).unwrap();
+    let key = good["key"].as_str().unwrap();
+    let lines: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
+    let with = |name: &str, value: Value| {
+        let mut context = good.clone();
+        context[name] = value;
+        context
+    };
+    let contexts = [
+        good.clone(),
+        with("control", elsewhere.ready["control"].clone()),
+        with("authority", theirs["authority"].clone()),
+        with("certificate", theirs["certificate"].clone()),
+        with("certificate", "nowhere.pem".into()),
+        with("key", key.replacen('M', "N", 1).into()),
+        with("key", lines.concat().into()),
+        with("key", lines.join("\n").into()),
+        with("version", 1.into()),
+    ];
+    for (number, context) in contexts.iter().enumerate() {
+        let path = world.path("tried.json");
+        fs::write(&path, context.to_string()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let arguments = [
+            "status",
+            "-vvv",
+            "--retry-for",
+            "0s",
+            "--context",
+            path.to_str().unwrap(),
+        ];
+        let outcome = world.run(&arguments);
+        assert_eq!(outcome.code == 0, number == 0, "{number}: {}", outcome.stderr);
+        let said = outcome.text() + &outcome.stderr;
+        for line in &lines {
+            assert!(!said.contains(line), "{number} shows the key: {said}");
+        }
+    }
+}
+
 /// The ports on which a process listens.
 fn listening_ports(process: u32) -> Vec<u16> {
     let sockets: Vec<String> = fs::read_dir(format!("/proc/{process}/fd"))

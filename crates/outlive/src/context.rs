@@ -19,6 +19,8 @@ const VERSION: u32 = 2;
 const VARIABLE: &str = "OUTLIVE_CONTEXT";
 /// What PEM text begins with, and no path.
 const PEM: &str = "-----BEGIN";
+/// No private key is shorter in base64.
+const SHORTEST_KEY: usize = 60;
 /// Longest file read: a context holds two certificates and a key.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -143,7 +145,14 @@ impl Context {
             version => return Err(bad(format!("version {version} is not known, only {VERSION}"))),
         }
         let written: Written = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
-        let key = source(path, written.key);
+        let key = Zeroizing::new(written.key);
+        if is_bare_key(&key) {
+            // As a path it would stand in the error that says that there is no such file.
+            return Err(bad(
+                "its key is neither PEM text (-----BEGIN …) nor a path".to_owned()
+            ));
+        }
+        let key = source(path, key.to_string());
         if matches!(key, Source::Inline(_)) && mode & 0o077 != 0 {
             let problem = format!(
                 "it holds a key and others can read it (mode {mode:04o}): run `chmod 600 {}`, and get a new one if somebody may have read it",
@@ -234,6 +243,12 @@ fn read(path: &Path) -> std::io::Result<(Zeroizing<Vec<u8>>, u32)> {
     let mut text = Zeroizing::new(Vec::with_capacity(room + 1));
     file.take(MAX_FILE_BYTES).read_to_end(&mut text)?;
     Ok((text, metadata.permissions().mode() & 0o7777))
+}
+
+/// Whether it is what stands between the first and the last line of a PEM text.
+fn is_bare_key(text: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=\r\n ".contains(&byte);
+    !text.contains(PEM) && text.len() >= SHORTEST_KEY && text.bytes().all(is_base64)
 }
 
 /// PEM text, or a path relative to the context file.
@@ -353,6 +368,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("context.json");
         assert!(matches!(Context::load(&path), Err(Error::Context { path: p, .. }) if p == path));
+        let secret = "MIGHAgEAMBMGByqGSM49".repeat(4);
+        let bare =
+            format!(r#"{{"version":2,"control":"a:1","authority":"a","certificate":"c","key":"{secret}"}}"#);
         for (text, said) in [
             (r#"{"version":9,"control":"a:1"}"#, "version 9"),
             (
@@ -360,10 +378,12 @@ mod tests {
                 "before there were certificates",
             ),
             (r#"{"version":2,"control":"a:1"}"#, "missing field"),
+            (&bare, "neither PEM text"),
         ] {
             fs::write(&path, text).expect("written");
             let error = Context::load(&path).expect_err("no context");
             assert!(error.to_string().contains(said), "{error}");
+            assert!(!error.to_string().contains(&secret), "{error}");
         }
     }
 
