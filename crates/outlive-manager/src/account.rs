@@ -1,13 +1,20 @@
 //! What the audit log is told of calls.
 
+use std::net::IpAddr;
+
 use outlive_audit::{Act, Entry};
-use outlive_identity::Caller;
+use outlive_identity::{Caller, Name};
 use outlive_proto::ControlError;
 use outlive_proto::v1::ErrorCode;
 
 use crate::access::Right;
 use crate::call::Call;
+use crate::limits;
+use crate::rate::Pass;
 use crate::shared::Shared;
+
+/// Where calls come from: who, and from which host.
+pub(crate) type Source = (Name, Option<IpAddr>);
 
 /// Something that a caller did.
 pub(crate) fn done(act: Act, caller: &Caller) -> Entry {
@@ -49,11 +56,24 @@ impl Account {
         }
     }
 
-    /// Records how the call ended, if it was refused, or failed in what it was to change.
-    pub(crate) fn settle(&self, shared: &Shared, error: &ControlError) {
-        let Some(entry) = self.entry(shared, error) else {
-            return;
-        };
+    /// Records how the call ended, if it was refused, or failed in what it was to change. Returns what the caller is told: one
+    /// that was refused too often is told to wait, and learns nothing more.
+    pub(crate) fn settle(&self, shared: &Shared, error: ControlError) -> ControlError {
+        if let Some(entry) = self.entry(shared, &error) {
+            self.record(shared, entry);
+        }
+        if self.is_refusal(shared, &error) && shared.refusals.pass(&self.source()) == Pass::Refused {
+            let message = format!(
+                "more than {} calls of {} per second were refused: wait before you try again",
+                limits::REFUSALS_PER_SECOND,
+                self.caller.name
+            );
+            return ControlError::new(ErrorCode::Limit, message);
+        }
+        error
+    }
+
+    fn record(&self, shared: &Shared, entry: Entry) {
         let entry = match (&self.region, &self.subject) {
             (Some(region), Some(subject)) => entry.region(clipped(region)).about(clipped(subject)),
             (Some(region), None) => entry.region(clipped(region)),
@@ -64,15 +84,25 @@ impl Account {
     }
 
     fn entry(&self, shared: &Shared, error: &ControlError) -> Option<Entry> {
-        let entry = match error.code {
-            ErrorCode::NoAccess => by(Entry::refused(self.act, error), &self.caller),
-            ErrorCode::NoSuchRegion if self.is_hidden(shared) => {
-                let reason = "may not see the region; told that it does not exist";
-                by(Entry::refused(self.act, reason), &self.caller)
+        let entry = if self.is_refusal(shared, error) {
+            let refused = if error.code == ErrorCode::NoSuchRegion && self.exists(shared) {
+                Entry::refused(self.act, "may not see the region; told that it does not exist")
+            } else {
+                Entry::refused(self.act, error)
+            };
+            by(refused, &self.caller)
+        } else if self.act == Act::Inspect {
+            return None;
+        } else {
+            // Refusals are bounded by the log itself.
+            let Pass::Allowed { refused_before } = shared.failures.pass(&self.source()) else {
+                return None;
+            };
+            let entry = failed(self.act, &self.caller, error);
+            match refused_before {
+                0 => entry,
+                more => entry.count(more),
             }
-            ErrorCode::NoSuchRegion => by(Entry::refused(self.act, error), &self.caller),
-            _ if self.act == Act::Inspect => return None,
-            _ => failed(self.act, &self.caller, error),
         };
         let right = [Right::Reader, Right::Owner, Right::Holder, Right::Administrator]
             .into_iter()
@@ -88,7 +118,21 @@ impl Account {
         })
     }
 
-    fn is_hidden(&self, shared: &Shared) -> bool {
+    /// Whether the caller was refused something. That there is no such region refuses an administrator nothing.
+    fn is_refusal(&self, shared: &Shared, error: &ControlError) -> bool {
+        match error.code {
+            ErrorCode::NoAccess => true,
+            ErrorCode::NoSuchRegion => !shared.catalog.is_administrator(&self.caller),
+            _ => false,
+        }
+    }
+
+    fn source(&self) -> Source {
+        let address = self.caller.source.map(|source| source.ip());
+        (self.caller.name.clone(), address)
+    }
+
+    fn exists(&self, shared: &Shared) -> bool {
         let region = self.region.as_deref().unwrap_or_default();
         shared.catalog.named(region).is_ok()
     }

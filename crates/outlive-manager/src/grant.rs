@@ -23,6 +23,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::access::{Leave, Right, Want};
 use crate::call::Call;
 use crate::catalog::{RegionRecord, layout_id};
+use crate::rate::Pass;
 use crate::shared::{Attachment, Shared};
 use crate::{account, limits};
 
@@ -45,7 +46,7 @@ impl Shared {
         caller: &Caller,
         request: OpenRegionRequest,
     ) -> Result<Opened, ControlError> {
-        self.check_rate()?;
+        self.check_rate(caller)?;
         let is_primary = is_primary(request.role())?;
         let attachment = self.attachment().await?;
         let want = request.want();
@@ -71,7 +72,7 @@ impl Shared {
         caller: &Caller,
         request: ReconnectRegionRequest,
     ) -> Result<Opened, ControlError> {
-        self.check_rate()?;
+        self.check_rate(caller)?;
         let is_primary = is_primary(request.role())?;
         let attachment = self.attachment().await?;
         let want = request.want();
@@ -96,7 +97,7 @@ impl Shared {
         caller: &Caller,
         request: TakeoverRegionRequest,
     ) -> Result<Opened, ControlError> {
-        self.check_rate()?;
+        self.check_rate(caller)?;
         let owner = owner_label(&request.owner, caller)?;
         let attachment = self.attachment().await?;
         let want = request.want();
@@ -154,7 +155,7 @@ impl Shared {
     /// # Errors
     /// `LIMIT`; what the unit says.
     pub(crate) async fn open_catalog(&self, caller: &Caller) -> Result<Opened, ControlError> {
-        self.check_rate()?;
+        self.check_rate(caller)?;
         let attachment = self.attachment().await?;
         let region = attachment.catalog_region;
         let generation = attachment.manager_generation();
@@ -504,15 +505,22 @@ impl Shared {
         granted
     }
 
-    fn check_rate(&self) -> Result<(), ControlError> {
-        if self.opens.allows() {
-            return Ok(());
+    /// That an open does not come too soon after those before. The caller's own bound comes first, so that who is over it
+    /// takes nothing from the others.
+    fn check_rate(&self, caller: &Caller) -> Result<(), ControlError> {
+        let refuse = |message| Err(ControlError::new(ErrorCode::Limit, message));
+        if self.identity_opens.pass(&caller.name) == Pass::Refused {
+            let bound = self.options.identity_opens_per_second;
+            return refuse(format!(
+                "{} opens more than {bound} regions per second: try again",
+                caller.name
+            ));
         }
-        let message = format!(
-            "more than {} opens per second: try again",
-            self.options.opens_per_second
-        );
-        Err(ControlError::new(ErrorCode::Limit, message))
+        if !self.opens.allows() {
+            let bound = self.options.opens_per_second;
+            return refuse(format!("more than {bound} opens per second: try again"));
+        }
+        Ok(())
     }
 }
 

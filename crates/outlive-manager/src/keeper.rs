@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use outlive_audit::{Act, Entry};
 use outlive_fabric::{RegionId, Rights, Terms};
 use outlive_layout::catalog::Record;
 use outlive_proto::ControlError;
@@ -50,7 +51,7 @@ pub(crate) async fn attach(
     let recovered = Recovered::open(options.connect.clone(), &response, catalog_region, ticket).await?;
     let writer = recovered.install(catalog)?;
     found(options, catalog, &writer).await?;
-    let connections = reconcile(&unit, catalog, catalog_region)
+    let connections = reconcile(options, &unit, catalog, catalog_region)
         .await
         .map_err(AttachError::Unit)?;
     let attachment = Attachment {
@@ -72,6 +73,8 @@ pub(crate) async fn attach(
         connections = connections.len(),
         "attached to the unit"
     );
+    let entry = Entry::done(Act::Attach).by(&options.name);
+    options.audit.record(&entry.generation(generation));
     Ok(Attached {
         attachment,
         events,
@@ -108,6 +111,7 @@ async fn found(
 /// Stops what the catalog does not allow: connections to regions it does not know, write connections below their
 /// region's generation, and those of identities that lack the right. Returns the connections that remain.
 async fn reconcile(
+    options: &ManagerOptions,
     unit: &UnitLink,
     catalog: &Catalog,
     catalog_region: RegionId,
@@ -126,6 +130,8 @@ async fn reconcile(
                 if confined.insert((region, identity.clone())) {
                     tracing::warn!(%region, identity, "stopping connections whose identity lost the right to them");
                     let revoked = unit.revoke(Some(region), identity, keep_readers).await;
+                    let entry = stopped(options, Act::Disconnect, catalog, region, &revoked);
+                    options.audit.record(&entry.about(identity.as_str()));
                     unconfirmed_is_known(region, revoked)?;
                 }
             }
@@ -138,12 +144,31 @@ async fn reconcile(
             Verdict::Stale { generation } => {
                 if fenced.insert(region) {
                     tracing::warn!(%region, generation, "stopping write connections of an older generation");
-                    unconfirmed_is_known(region, unit.fence(region, generation, false).await)?;
+                    let fenced = unit.fence(region, generation, false).await;
+                    let entry = stopped(options, Act::Fence, catalog, region, &fenced);
+                    options.audit.record(&entry.generation(generation));
+                    unconfirmed_is_known(region, fenced)?;
                 }
             }
         }
     }
     unit.all_connections().await
+}
+
+/// What the audit log says of connections that a manager stops when it takes charge.
+fn stopped(
+    options: &ManagerOptions,
+    act: Act,
+    catalog: &Catalog,
+    region: RegionId,
+    stopped: &Result<u32, ControlError>,
+) -> Entry {
+    let entry = match stopped {
+        Ok(count) => Entry::done(act).count(u64::from(*count)),
+        Err(error) => Entry::failed(act, error),
+    };
+    let name = catalog.identified(region).map(|record| record.name.clone());
+    entry.by(&options.name).region(name.unwrap_or_default())
 }
 
 /// Connections that did not confirm that they stopped keep their own region from being granted: the unit grants nothing

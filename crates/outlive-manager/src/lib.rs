@@ -52,6 +52,7 @@ mod regions;
 mod remote;
 mod service;
 mod shared;
+mod shares;
 mod unit;
 mod view;
 mod watching;

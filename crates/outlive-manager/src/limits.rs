@@ -31,6 +31,29 @@ pub const OPENS_PER_SECOND: u32 = 1_000;
 /// Opens that may come at once after a quiet time: a crowd that reconnects to a restarted unit.
 pub const OPEN_BURST: u32 = 2_000;
 
+/// Opens, reconnects and takeovers per second of one identity: half of all, so that no one uses them up. It also bounds
+/// the tickets that one identity has outstanding: [`IDENTITY_OPEN_BURST`] and [`TICKET_VALID`] times this many, less
+/// than half of what a unit holds.
+pub const IDENTITY_OPENS_PER_SECOND: u32 = OPENS_PER_SECOND / 2;
+
+/// Opens of one identity that may come at once after a quiet time.
+pub const IDENTITY_OPEN_BURST: u32 = OPEN_BURST / 2;
+
+/// Identities, and sources, whose rates are told apart, each at about 150 bytes; the one that was quiet longest makes room.
+pub const RATES: usize = 4_096;
+
+/// Refused calls per second of one source (an identity at one address) that are told why; the others are told to wait.
+pub const REFUSALS_PER_SECOND: u32 = 10;
+
+/// Refused calls of one source that are told why at once: somebody who tries things out.
+pub const REFUSAL_BURST: u32 = 100;
+
+/// Failed calls per second of one source that get lines of their own in the audit log; the next line counts the others.
+pub const FAILURES_PER_SECOND: u32 = 10;
+
+/// Failed calls of one source that get lines of their own at once.
+pub const FAILURE_BURST: u32 = 1_000;
+
 /// After an attachment, how long an owner that was recorded as alive may take to reconnect before it counts
 /// as gone: clients notice the lost connection at once and try again within 500 ms.
 pub const RECONNECT_GRACE: Duration = Duration::from_secs(2);
@@ -38,11 +61,26 @@ pub const RECONNECT_GRACE: Duration = Duration::from_secs(2);
 /// Streams that watch regions, all together: each holds a task and a connection's stream.
 pub const WATCHERS: usize = 4_096;
 
+/// Streams that one identity watches regions with: no one uses them up.
+pub const WATCHERS_PER_IDENTITY: usize = WATCHERS / 2;
+
 /// Events that a slow watcher may lag behind before it is given the present state instead of each step.
 pub const WATCH_LAG: usize = 16;
 
 /// Calls in progress at once; more are refused at once rather than queued without end.
 pub const CALLS_IN_PROGRESS: usize = 1_024;
+
+/// Calls of one identity in progress at once: no one uses them up.
+pub const CALLS_PER_IDENTITY: usize = CALLS_IN_PROGRESS / 2;
+
+/// Calls in progress, and streams, that are kept for administrators: who can end what the others do gets in.
+pub const KEPT_FOR_ADMINISTRATORS: usize = 64;
+
+/// Calls that wait for something to be asked of a pair's member, all together: each holds a connection's stream.
+pub const LONG_POLLS: usize = 16_384;
+
+/// Calls of one identity that wait so: no one uses them up.
+pub const LONG_POLLS_PER_IDENTITY: usize = LONG_POLLS / 2;
 
 /// Catalog changes that wait for the writer: each belongs to a call in progress.
 pub const CATALOG_QUEUE: usize = CALLS_IN_PROGRESS;

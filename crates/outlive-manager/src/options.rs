@@ -33,6 +33,10 @@ pub struct ManagerOptions {
     pub opens_per_second: u32,
     /// Opens that may come at once after a quiet time.
     pub open_burst: u32,
+    /// Opens, reconnects and takeovers per second of one identity.
+    pub identity_opens_per_second: u32,
+    /// Opens of one identity that may come at once after a quiet time.
+    pub identity_open_burst: u32,
     /// Identities that are made administrators at every attach unless they are, or were revoked; with the serial number
     /// of the one certificate that counts, where not every one does. So the first administrator gets in.
     pub administrators: Vec<(Name, Option<Serial>)>,
@@ -53,6 +57,8 @@ impl ManagerOptions {
             connect: tcp_connector(),
             opens_per_second: limits::OPENS_PER_SECOND,
             open_burst: limits::OPEN_BURST,
+            identity_opens_per_second: limits::IDENTITY_OPENS_PER_SECOND,
+            identity_open_burst: limits::IDENTITY_OPEN_BURST,
             administrators: Vec::new(),
             authority: None,
             audit: Audit::off(),

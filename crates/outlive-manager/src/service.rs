@@ -12,7 +12,7 @@ use outlive_proto::v1::manager_server::Manager;
 use outlive_proto::v1::{
     self, AddressContextRequest, AddressContextResponse, AdmitIdentityRequest, ChangeAccessRequest,
     CloseRegionRequest, CloseRegionResponse, CreateRegionRequest, DeleteRegionRequest, DeleteRegionResponse,
-    DescribeRegionRequest, ErrorCode, IssueIdentityRequest, IssueIdentityResponse, ListIdentitiesRequest,
+    DescribeRegionRequest, IssueIdentityRequest, IssueIdentityResponse, ListIdentitiesRequest,
     ListIdentitiesResponse, ListRegionsRequest, ListRegionsResponse, OpenCatalogRequest, OpenRegionRequest,
     Opened, ReconnectRegionRequest, Region, RegionEvent, ReportMemberRequest, ReportMemberResponse,
     ResizeRegionRequest, RevokeIdentityRequest, RevokeIdentityResponse, StatusRequest, StatusResponse,
@@ -23,9 +23,9 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::access::Want;
 use crate::account::{self, Account};
+use crate::auth;
 use crate::call::Call;
 use crate::shared::Shared;
-use crate::{auth, limits};
 
 /// Serves `outlive.v1.Manager`.
 #[derive(Clone)]
@@ -51,12 +51,10 @@ impl Service {
         A: Send + 'static,
     {
         let caller = auth::caller(&request)?;
-        let permit = Arc::clone(&self.shared.calls)
-            .try_acquire_owned()
-            .map_err(|_full| too_many_calls())?;
+        let share = self.shared.share(&self.shared.calls, &caller)?;
         let shared = Arc::clone(&self.shared);
         let running = tokio::spawn(async move {
-            let _permit = permit;
+            let _share = share;
             // While the unit is away the catalog may lack changes that were made.
             shared.attachment().await?;
             decided(shared, caller, request.into_inner(), operation).await
@@ -67,8 +65,8 @@ impl Service {
         }
     }
 
-    /// Runs an operation that may wait for long and changes nothing that its end could leave halfway: it takes no permit, and
-    /// ends when its caller goes away.
+    /// Runs an operation that may wait for long and changes nothing that its end could leave halfway: it counts as no call in
+    /// progress, and ends when its caller goes away.
     async fn wait<Q, A, F>(
         &self,
         request: Request<Q>,
@@ -100,15 +98,7 @@ where
         Ok(()) => operation(Arc::clone(&shared), caller, request).await,
         Err(error) => Err(error),
     };
-    outcome.inspect_err(|error| account.settle(&shared, error))
-}
-
-fn too_many_calls() -> ControlError {
-    let message = format!(
-        "{} calls are in progress, which is the limit: try again",
-        limits::CALLS_IN_PROGRESS
-    );
-    ControlError::new(ErrorCode::Limit, message)
+    outcome.map_err(|error| account.settle(&shared, error))
 }
 
 #[async_trait]
@@ -295,6 +285,7 @@ impl Manager for Service {
     ) -> Result<Response<ReportMemberResponse>, Status> {
         self.wait(request, |shared, caller, request| async move {
             let pair = request.pair.clone();
+            let _share = shared.share(&shared.long_polls, &caller)?;
             let report = shared.pairs.report(request);
             shared.while_allowed(&caller, &Want::Own(&pair), report).await
         })
@@ -306,6 +297,7 @@ impl Manager for Service {
         request: Request<SwitchoverRequest>,
     ) -> Result<Response<SwitchoverResponse>, Status> {
         self.wait(request, |shared, caller, request| async move {
+            let _share = shared.share(&shared.long_polls, &caller)?;
             let timeout = Duration::from_millis(request.timeout_ms);
             let switchover = shared.pairs.switchover(&request.pair, timeout);
             let want = request.want();

@@ -5,19 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outlive_fabric::RegionId;
-use outlive_identity::Caller;
+use outlive_identity::{Caller, Name};
 use outlive_proto::ControlError;
 use outlive_proto::v1::{ErrorCode, Level};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use outlive_layout::catalog::Record;
 
 use crate::access::Want;
+use crate::account::Source;
 use crate::catalog::{Catalog, CatalogWriter, CommitError};
 use crate::live::Live;
 use crate::pairs::Pairs;
-use crate::rate::Rate;
+use crate::rate::{Frequency, Rate, Rates};
+use crate::shares::{Bounds, Share, Shares};
 use crate::unit::UnitLink;
 use crate::{ManagerOptions, limits};
 
@@ -29,8 +31,14 @@ pub(crate) struct Shared {
     pub(crate) live: Live,
     pub(crate) pairs: Pairs,
     pub(crate) opens: Rate,
-    pub(crate) watchers: Arc<Semaphore>,
-    pub(crate) calls: Arc<Semaphore>,
+    pub(crate) identity_opens: Rates<Name>,
+    /// Refusals that are explained, by source.
+    pub(crate) refusals: Rates<Source>,
+    /// Failures that get a line in the audit log, by source.
+    pub(crate) failures: Rates<Source>,
+    pub(crate) watchers: Arc<Shares>,
+    pub(crate) calls: Arc<Shares>,
+    pub(crate) long_polls: Arc<Shares>,
     /// Held across every change of an identity, so that two administrators cannot revoke each other.
     pub(crate) identities: tokio::sync::Mutex<()>,
     link: watch::Sender<Link>,
@@ -108,21 +116,63 @@ impl Attachment {
 
 impl Shared {
     pub(crate) fn new(options: ManagerOptions, catalog: Arc<Catalog>) -> Self {
-        let opens = Rate::new(options.opens_per_second, options.open_burst);
+        let opens = Rate::new(Frequency {
+            per_second: options.opens_per_second,
+            burst: options.open_burst,
+        });
+        let identity_opens = Frequency {
+            per_second: options.identity_opens_per_second,
+            burst: options.identity_open_burst,
+        };
+        let refusals = Frequency {
+            per_second: limits::REFUSALS_PER_SECOND,
+            burst: limits::REFUSAL_BURST,
+        };
+        let failures = Frequency {
+            per_second: limits::FAILURES_PER_SECOND,
+            burst: limits::FAILURE_BURST,
+        };
         Self {
             options,
             catalog,
             live: Live::default(),
             pairs: Pairs::default(),
             opens,
-            watchers: Arc::new(Semaphore::new(limits::WATCHERS)),
-            calls: Arc::new(Semaphore::new(limits::CALLS_IN_PROGRESS)),
+            identity_opens: Rates::new(identity_opens, limits::RATES),
+            refusals: Rates::new(refusals, limits::RATES),
+            failures: Rates::new(failures, limits::RATES),
+            watchers: Shares::new(Bounds {
+                what: "streams that watch regions",
+                all: limits::WATCHERS,
+                each: limits::WATCHERS_PER_IDENTITY,
+                kept: limits::KEPT_FOR_ADMINISTRATORS,
+            }),
+            calls: Shares::new(Bounds {
+                what: "calls in progress",
+                all: limits::CALLS_IN_PROGRESS,
+                each: limits::CALLS_PER_IDENTITY,
+                kept: limits::KEPT_FOR_ADMINISTRATORS,
+            }),
+            long_polls: Shares::new(Bounds {
+                what: "calls that wait",
+                all: limits::LONG_POLLS,
+                each: limits::LONG_POLLS_PER_IDENTITY,
+                kept: 0,
+            }),
             identities: tokio::sync::Mutex::default(),
             link: watch::Sender::new(Link::Away {
                 since: Instant::now(),
                 why: "not attached yet".into(),
             }),
         }
+    }
+
+    /// Takes one more for a caller.
+    ///
+    /// # Errors
+    /// `LIMIT`.
+    pub(crate) fn share(&self, of: &Arc<Shares>, caller: &Caller) -> Result<Share, ControlError> {
+        of.take(&caller.name, self.catalog.is_administrator(caller))
     }
 
     /// The attachment to work with; waits, within a bound, for a unit that is away.

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use outlive_fabric::RegionId;
 use outlive_identity::Caller;
 use outlive_proto::ControlError;
+use outlive_proto::v1::RegionEvent;
 use outlive_proto::v1::region_event::Kind;
-use outlive_proto::v1::{ErrorCode, RegionEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::access::Want;
-use crate::limits;
 use crate::shared::Shared;
 
 /// Events that wait for gRPC's flow control: the rest waits, bounded, in the broadcast channel.
@@ -31,17 +30,14 @@ impl Shared {
         name: String,
     ) -> Result<impl Stream<Item = Result<RegionEvent, Status>> + Send + 'static, ControlError> {
         self.attachment().await?;
-        let permit = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_full| {
-            let message = format!("{} streams watch regions, which is the limit", limits::WATCHERS);
-            ControlError::new(ErrorCode::Limit, message)
-        })?;
+        let share = self.share(&self.watchers, &caller)?;
         // Before the decision: a right that is lost in between is noticed.
         let mut rights = self.catalog.rights();
         let region = self.catalog.authorised(&caller, &Want::See(&name))?.id;
         let mut kinds = self.live.watch(region);
         let (events, stream) = tokio::sync::mpsc::channel(STREAM_QUEUE);
         tokio::spawn(async move {
-            let _permit = permit;
+            let _share = share;
             let mut kind = Kind::Present;
             let mut last = None;
             while let Some(event) = self.region_event(region, kind, &mut last) {

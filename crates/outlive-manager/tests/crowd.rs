@@ -167,10 +167,13 @@ async fn watchers_are_bounded_and_make_room_when_they_leave() {
     let mut watches = Vec::new();
     let mut client = world.client.clone();
     let mut watch = async || client.watch_region(WatchRegionRequest { name: "r".into() }).await;
-    for _ in 0..limits::WATCHERS {
+    for _ in 0..limits::WATCHERS_PER_IDENTITY {
         watches.push(watch().await.unwrap());
     }
     assert_eq!(watch().await.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    // Others have theirs.
+    world.client.admit("other", true).await.unwrap();
+    support::Watch::start(&world.client_as("other"), "r").await;
     watches.truncate(1);
     while watch().await.is_err() {
         tokio::task::yield_now().await;

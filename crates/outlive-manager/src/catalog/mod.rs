@@ -20,7 +20,7 @@ use outlive_proto::ControlError;
 use outlive_proto::v1::ErrorCode;
 use tokio::sync::watch;
 
-use crate::access::{self, Leave, Sight, Want};
+use crate::access::{self, Leave, Sight, Verdict, Want};
 use listed::Listed;
 
 pub(crate) use entry::{RegionRecord, layout_id, unit_extents};
@@ -96,6 +96,11 @@ impl Catalog {
             .region_named(name)
             .map(RegionRecord::from)
             .ok_or_else(|| no_such_region(name))
+    }
+
+    /// Whether a caller may do what only administrators may.
+    pub(crate) fn is_administrator(&self, caller: &Caller) -> bool {
+        access::decide(&self.read().state, caller, &Want::Administer) == Verdict::Allowed
     }
 
     /// What an identity's connections to a region (`None`: to the catalog) may keep.
