@@ -120,10 +120,7 @@ impl Pair {
 
     fn session(&self) -> Session {
         let context = Context::load(&self.world.path("context.json")).unwrap();
-        let options = SessionOptions {
-            retry_for: PATIENCE,
-            ..SessionOptions::default()
-        };
+        let options = SessionOptions { retry_for: PATIENCE };
         Session::connect_with(&context, options).unwrap()
     }
 
@@ -218,7 +215,7 @@ fn a_killed_manager_disturbs_no_writer_and_is_replaced_by_starting_it_again() {
         .create("orders", &RegionSpec::checkpoint(4 << 20))
         .unwrap();
     let primary = session.primary("orders", &OpenOptions::default()).unwrap();
-    primary.append(b"before".to_vec()).unwrap().wait().unwrap();
+    primary.append(b"before").unwrap().wait().unwrap();
     let generation = primary.generation();
 
     manager.process.kill();
@@ -230,7 +227,7 @@ fn a_killed_manager_disturbs_no_writer_and_is_replaced_by_starting_it_again() {
     // Still the same owner, on the same connection.
     assert!(region.owner_alive);
     assert_eq!(region.generation, generation);
-    primary.append(b"after".to_vec()).unwrap().wait().unwrap();
+    primary.append(b"after").unwrap().wait().unwrap();
     primary.close().unwrap();
     let updates = pair.world.json(&["load", "orders", "--updates"]);
     assert_eq!(updates.len(), 52);

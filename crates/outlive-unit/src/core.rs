@@ -23,6 +23,18 @@ use crate::table::Table;
 use crate::tickets::{Ticket, Tickets};
 use crate::translation::{Extent, Translation};
 
+/// Connections kept free of clients: for the manager in charge and for the one that follows it, so that no crowd of clients
+/// keeps a unit from being managed.
+const MANAGERS_CONNECTIONS: usize = 2;
+
+/// What is known of the data listener.
+#[derive(Clone, Copy, Debug)]
+struct Listening {
+    address: SocketAddr,
+    /// Connections that clients may have, all together.
+    max_clients: usize,
+}
+
 /// The unit, as its listener and its admin service share it.
 pub(crate) struct Core {
     pub(crate) volume: Volume,
@@ -30,8 +42,8 @@ pub(crate) struct Core {
     pub(crate) gate: Gate,
     pub(crate) events: Arc<Events>,
     registry: Mutex<Registry>,
-    /// Where the data listener is bound, once it is.
-    listening: OnceLock<SocketAddr>,
+    /// The data listener, once there is one.
+    listening: OnceLock<Listening>,
     /// Counts of connections that have ended, and of those that were not let in.
     ended: Counters,
 }
@@ -75,15 +87,20 @@ impl Core {
         wanted.map(Live::describe).collect()
     }
 
-    /// Notes where the data listener is bound. Once.
-    pub(crate) fn set_listening(&self, address: SocketAddr) {
+    /// Notes where the data listener is bound, and how many connections it takes. Once.
+    pub(crate) fn set_listening(&self, address: SocketAddr, max_connections: usize) {
+        let max_clients = max_connections.saturating_sub(MANAGERS_CONNECTIONS).max(1);
         // It is only called by the one that started the listener.
-        let _ = self.listening.set(address);
+        let _ = self.listening.set(Listening { address, max_clients });
     }
 
     /// Where clients are told to connect to; empty while nothing listens.
     pub(crate) fn data_address(&self) -> String {
-        let bound = || self.listening.get().map(SocketAddr::to_string);
+        let bound = || {
+            self.listening
+                .get()
+                .map(|listening| listening.address.to_string())
+        };
         self.options.advertise.clone().or_else(bound).unwrap_or_default()
     }
 
@@ -181,20 +198,33 @@ impl Core {
         self.options.audit.record(&entry);
     }
 
-    /// Whether the identity may have one more connection. The manager's own to the catalog always may: there is one.
+    /// Whether there is room for one more connection, of this identity and at all. The manager's own to the catalog always
+    /// has it: there is one.
     fn check_share(&self, registry: &Registry, ticket: &Ticket) -> Result<(), Refusal> {
-        if ticket.writable && ticket.region == self.catalog_id() {
+        let limit = |what: &str, limit: usize| Refusal::Limit {
+            what: what.into(),
+            limit: limit as u64,
+        };
+        let is_managers = |region, writable| writable && region == self.catalog_id();
+        if is_managers(ticket.region, ticket.writable) {
             return Ok(());
         }
+        let clients = || {
+            let live = registry.connections.values();
+            live.filter(|live| !is_managers(live.region, live.writable))
+        };
         let bound = self.options.max_connections_per_identity;
-        let live = registry.connections.values();
-        if live.filter(|live| live.identity == ticket.identity).count() < bound {
-            return Ok(());
+        if clients().filter(|live| live.identity == ticket.identity).count() >= bound {
+            return Err(limit("data connections of one identity", bound));
         }
-        Err(Refusal::Limit {
-            what: "data connections of one identity".into(),
-            limit: bound as u64,
-        })
+        let bound = self
+            .listening
+            .get()
+            .map_or(usize::MAX, |listening| listening.max_clients);
+        if clients().count() >= bound {
+            return Err(limit("connections", bound));
+        }
+        Ok(())
     }
 }
 

@@ -78,9 +78,10 @@ impl Unit {
                 "the unit listens already",
             )));
         }
+        let max_connections = limits.connections;
         let bound = Listener::bind(address, Arc::clone(&self.core) as _, limits).map_err(failed)?;
         let address = bound.local_addr();
-        self.core.set_listening(address);
+        self.core.set_listening(address, max_connections);
         *listener = Some(bound);
         tracing::info!(%address, "unit serves data");
         Ok(address)

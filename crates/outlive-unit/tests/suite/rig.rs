@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use outlive_fabric::tcp::{ConnectOptions, TcpEndpoint, connect};
+use outlive_fabric::tcp::{ConnectOptions, Limits, TcpEndpoint, connect};
 use outlive_fabric::{
     Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RegionId, RemoteKey, Rights, Terms,
     Ticket, TicketId, TicketSecret,
@@ -49,8 +49,13 @@ impl Rig {
     }
 
     pub(crate) fn on(volume: Volume, options: UnitOptions) -> Self {
+        Self::bounded(volume, options, Limits::default())
+    }
+
+    pub(crate) fn bounded(volume: Volume, options: UnitOptions, limits: Limits) -> Self {
         let unit = Unit::on(volume, options);
-        let address = unit.serve_data("127.0.0.1:0".parse().unwrap()).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let address = unit.serve_data_with(any, limits).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

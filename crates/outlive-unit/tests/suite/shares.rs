@@ -1,5 +1,6 @@
 //! One identity cannot shut the others out.
 
+use outlive_fabric::tcp::Limits;
 use outlive_fabric::{FabricError, Refusal, RegionId};
 use outlive_media::MediaSpec;
 use outlive_proto::v1::ErrorCode;
@@ -66,4 +67,35 @@ fn the_tickets_of_one_identity_are_bounded_and_others_still_get_theirs() {
     // Using one makes room.
     let _reader = rig.connect(&first).unwrap();
     rig.admit_for("greedy", region, false, 1, 10_000).unwrap();
+}
+
+#[test]
+fn a_crowd_of_clients_leaves_room_for_the_manager() {
+    let spec = MediaSpec::Memory { size: 16 << 20 };
+    let limits = Limits {
+        connections: 4,
+        ..Limits::default()
+    };
+    let mut rig = Rig::bounded(spec.open_volume().unwrap(), options(), limits);
+    let region = rig.region(1, &[(0, 2)]);
+    let catalog = RegionId(rig.attached.catalog_region.clone().try_into().unwrap());
+    let mut first = rig.open_as("manager", catalog, true);
+    let _held = [
+        rig.open_as("one", region, false),
+        rig.open_as("two", region, false),
+    ];
+    let ticket = rig.admit_for("three", region, false, 1, 10_000).unwrap();
+    let refused = rig.connect(&ticket).err().unwrap();
+    assert!(
+        matches!(&refused, FabricError::Refused(Refusal::Limit { what, limit: 2 }) if what == "connections"),
+        "{refused}"
+    );
+    // The next manager finds a place while the one before still has its own.
+    rig.generation = rig.attach().manager_generation;
+    let ticket = rig
+        .admit_for("manager", catalog, true, rig.generation, 10_000)
+        .unwrap();
+    let mut second = rig.connect(&ticket).unwrap();
+    second.write(second.data, 0, b"x").unwrap();
+    first.end();
 }

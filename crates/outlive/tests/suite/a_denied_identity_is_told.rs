@@ -29,7 +29,7 @@ fn a_primary_and_a_backup_end_with_what_they_lack() {
     let server = Server::in_memory("16MiB");
     let (administrator, tenant) = tenants(&server);
     let primary = tenant.primary("orders", &OpenOptions::default()).unwrap();
-    primary.append(b"before".to_vec()).unwrap().wait().unwrap();
+    primary.append(b"before").unwrap().wait().unwrap();
     let mut backup = tenant.backup("orders").unwrap();
     assert_eq!(backup.read_new().unwrap().sets.len(), 1);
 
@@ -40,7 +40,7 @@ fn a_primary_and_a_backup_end_with_what_they_lack() {
     administrator
         .deny("orders", "tenant", AccessRight::Owner)
         .unwrap();
-    let ended = primary.append(b"after".to_vec()).and_then(|commit| commit.wait());
+    let ended = primary.append(b"after").and_then(|commit| commit.wait());
     assert!(
         matches!(&ended, Err(Error::NoAccess { missing: Some(right), .. }) if right == "owner"),
         "{ended:?}"
@@ -72,7 +72,7 @@ fn a_revoked_identity_ends_everywhere_and_may_come_back() {
     raw.write(0, b"mine").unwrap();
 
     assert_eq!(administrator.revoke_identity("tenant").unwrap(), 2);
-    let ended = primary.append(b"late".to_vec()).and_then(|commit| commit.wait());
+    let ended = primary.append(b"late").and_then(|commit| commit.wait());
     assert!(matches!(ended, Err(Error::NoAccess { .. })), "{ended:?}");
     let ended = raw.write(0, b"late");
     assert!(matches!(ended, Err(Error::NoAccess { .. })), "{ended:?}");
@@ -81,5 +81,5 @@ fn a_revoked_identity_ends_everywhere_and_may_come_back() {
 
     administrator.admit_identity("tenant", false).unwrap();
     let primary = tenant.primary("orders", &OpenOptions::default()).unwrap();
-    primary.append(b"again".to_vec()).unwrap().wait().unwrap();
+    primary.append(b"again").unwrap().wait().unwrap();
 }
