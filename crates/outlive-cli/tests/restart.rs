@@ -240,6 +240,18 @@ fn an_address_that_no_client_can_use_needs_another_name() {
         let arguments = ["serve", "--media", &medium, "--control", control, "--data", data];
         world.fails(&arguments, 2, option);
     }
+    let without_port = [
+        "serve",
+        "--media",
+        &medium,
+        "--control",
+        local,
+        "--data",
+        local,
+        "--advertise-control",
+        "unit.example",
+    ];
+    world.fails(&without_port, 2, "HOST:PORT");
     let public = [
         "serve",
         "--media",

@@ -19,9 +19,9 @@ pub enum IdentityError {
         /// The system's reason.
         source: io::Error,
     },
-    /// Others than its owner can read a key.
+    /// Others than its owner can read a key, or change what is trusted.
     #[error(
-        "{} can be read by others (mode {mode:04o}): run `chmod {want} {}`, and replace the key if somebody may have read it",
+        "{} is open to others (mode {mode:04o}): run `chmod {want} {}`, and replace what somebody may have read or changed",
         path.display(), path.display()
     )]
     Exposed {

@@ -14,17 +14,26 @@ use crate::IdentityError;
 const MAX_FILE_BYTES: u64 = 4 << 20;
 /// Bits that let others than the owner read or change.
 const OTHERS: u32 = 0o077;
+/// Bits that let everybody change what is trusted.
+const OTHERS_CHANGE: u32 = 0o002;
 
-/// Reads a file that everybody may see.
+/// Reads a file that everybody may see; refuses it where everybody may change it.
 pub(crate) fn read(path: &Path) -> Result<String, IdentityError> {
-    let read = || {
-        let mut text = String::new();
-        fs::File::open(path)?
-            .take(MAX_FILE_BYTES)
-            .read_to_string(&mut text)?;
-        Ok(text)
-    };
-    read().map_err(IdentityError::file("read", path))
+    let failed = || IdentityError::file("read", path);
+    let file = fs::File::open(path).map_err(failed())?;
+    let mode = file.metadata().map_err(failed())?.permissions().mode() & 0o7777;
+    if mode & OTHERS_CHANGE != 0 {
+        return Err(IdentityError::Exposed {
+            path: path.to_owned(),
+            mode,
+            want: "o-w",
+        });
+    }
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(failed())?;
+    Ok(text)
 }
 
 /// Reads a private key; refuses it where others can read it, too.

@@ -204,6 +204,14 @@ impl Context {
         tls.server_name(self.server_name.clone())
     }
 
+    /// More than the file takes: each character may need an escape.
+    fn written_bytes(&self) -> usize {
+        let sources = [&self.authority, &self.certificate, &self.key];
+        let texts: usize = sources.iter().map(|source| text_of(source).len()).sum();
+        let server_name = self.server_name.as_ref().map_or(0, String::len);
+        1024 + 2 * (texts + self.control.len() + server_name)
+    }
+
     fn write(&self, path: &Path) -> std::io::Result<()> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;
@@ -223,13 +231,16 @@ impl Context {
             version: VERSION,
             control: self.control.clone(),
             server_name: self.server_name.clone(),
-            authority: text_of(&self.authority),
-            certificate: text_of(&self.certificate),
-            key: text_of(&self.key),
+            authority: text_of(&self.authority).to_string(),
+            certificate: text_of(&self.certificate).to_string(),
+            key: text_of(&self.key).to_string(),
         };
-        let text = serde_json::to_vec_pretty(&written).map(Zeroizing::new);
+        // Room for all of it at once: a text that grew would leave copies of the key behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(self.written_bytes()));
+        let encoded = serde_json::to_writer_pretty(&mut *text, &written);
         drop(Zeroizing::new(written.key));
-        file.write_all(&text?)?;
+        encoded?;
+        file.write_all(&text)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
     }
@@ -260,10 +271,10 @@ fn source(context: &Path, text: String) -> Source {
     }
 }
 
-fn text_of(source: &Source) -> String {
+fn text_of(source: &Source) -> Zeroizing<String> {
     match source {
-        Source::Inline(text) => text.to_string(),
-        Source::File(path) => path.display().to_string(),
+        Source::Inline(text) => text.clone(),
+        Source::File(path) => Zeroizing::new(path.display().to_string()),
     }
 }
 

@@ -75,7 +75,7 @@ impl ControlArguments {
     }
 }
 
-/// Clients cannot connect to a wildcard.
+/// Clients cannot connect to a wildcard, or without a port.
 pub(super) fn check_reachable(
     address: SocketAddr,
     advertised: Option<&str>,
@@ -86,7 +86,16 @@ pub(super) fn check_reachable(
             format!("clients cannot connect to {address}: name their way to it with {option} HOST:PORT");
         return Err(Failure::usage(message));
     }
-    Ok(())
+    let has_port = |advertised: &str| {
+        let port = advertised.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        matches!(port, Some(Ok(_)))
+    };
+    match advertised {
+        Some(advertised) if !has_port(advertised) => Err(Failure::usage(format!(
+            "{option} {advertised} has no port: write HOST:PORT"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The trust folder of a control listener, and who is told of its first administrator.

@@ -194,6 +194,12 @@ fn verifier(
         let lists =
             CertificateRevocationListDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
         let lists = lists.map_err(IdentityError::unusable(path))?;
+        if lists.is_empty() {
+            // Taken as nothing, a file that is being written would lift every revocation.
+            return Err(IdentityError::unusable(path)(
+                "there is no list of revoked certificates in it",
+            ));
+        }
         // An authority without a list revokes nothing: a list of one must not lock out those of another.
         builder = builder.with_crls(lists).allow_unknown_revocation_status();
         let built = builder.build().map_err(IdentityError::unusable(path))?;

@@ -106,7 +106,7 @@ fn ones_own_authority_is_only_read() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_refused_and_says_what_to_do() {
+fn what_others_can_read_or_change_is_refused_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     Folder::prepare(folder.path(), &[Party::Server], &local_hosts()).unwrap();
     let key = folder.path().join("server.key.pem");
@@ -116,6 +116,11 @@ fn a_key_that_others_can_read_is_refused_and_says_what_to_do() {
     assert!(matches!(error, IdentityError::Exposed { .. }), "{text}");
     assert!(text.contains(&format!("chmod 600 {}", key.display())), "{text}");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let authority = folder.path().join("authority.pem");
+    fs::set_permissions(&authority, fs::Permissions::from_mode(0o666)).unwrap();
+    let error = Folder::prepare(folder.path(), &[Party::Server], &local_hosts()).unwrap_err();
+    assert!(error.to_string().contains("chmod o-w"), "{error}");
+    fs::set_permissions(&authority, fs::Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let error = Folder::prepare(folder.path(), &[Party::Server], &local_hosts()).unwrap_err();
     assert!(error.to_string().contains("chmod 700"), "{error}");

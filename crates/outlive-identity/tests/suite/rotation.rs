@@ -38,6 +38,11 @@ async fn a_revoked_certificate_is_refused_and_its_connections_end() {
     );
     server.connect(client_tls(&roots, &bob)).await.unwrap();
     of_bob.read_exact(&mut [0; 6]).await.unwrap();
+
+    // A list that is only being written lifts nothing.
+    std::fs::write(trust.path().join("revoked.pem"), "").unwrap();
+    assert!(tls.reload().is_err());
+    assert!(server.connect(client_tls(&roots, &alice)).await.is_err());
 }
 
 #[tokio::test]
