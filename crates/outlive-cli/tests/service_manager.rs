@@ -1,10 +1,14 @@
-//! A service manager is told when the server serves and when it ends (NOTIFY_SOCKET).
+//! Under a service manager: it is told when the server serves and when it ends (NOTIFY_SOCKET), and root is not needed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use support::{Process, World};
@@ -58,4 +62,84 @@ fn nobody_to_tell_and_nobody_who_listens_are_no_failure() {
     assert_eq!(serve.json_line()["event"], "ready");
     serve.signal(rustix::process::Signal::TERM);
     assert_eq!(serve.wait(), 0);
+}
+
+#[test]
+fn nothing_of_it_needs_root() {
+    let world = World::new();
+    let trust = world.path("trust");
+    let media = format!("file:{},size=16MiB", world.medium().display());
+    let run = Unprivileged::in_the_place_of(&world);
+    let trust = trust.to_str().unwrap();
+    let any = "127.0.0.1:0";
+    let unit = run.start(&[
+        "unit", "--json", "--media", &media, "--admin", any, "--data", any, "--trust", trust,
+    ]);
+    let admin = unit.json_line()["admin"].as_str().unwrap().to_owned();
+    let manager = run.start(&[
+        "manager",
+        "--json",
+        "--unit",
+        &admin,
+        "--control",
+        any,
+        "--trust",
+        trust,
+    ]);
+    assert_eq!(manager.json_line()["event"], "ready");
+    world.ok(&["region", "create", "orders", "--size", "1MiB"]);
+    world.ok_with_input(&["save", "orders"], b"saved");
+    for process in [&unit, &manager] {
+        let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name));
+            line.unwrap().split_whitespace().nth(1).unwrap().to_owned()
+        };
+        assert_ne!(field("Uid:"), "0");
+        assert_eq!(field("CapEff:"), "0000000000000000");
+    }
+    for mut process in [manager, unit] {
+        process.signal(rustix::process::Signal::TERM);
+        assert_eq!(process.wait(), 0);
+    }
+}
+
+/// Runs `outlive` as nobody, where the tests themselves are root.
+struct Unprivileged<'a> {
+    world: &'a World,
+    program: PathBuf,
+    account: Option<u32>,
+}
+
+impl<'a> Unprivileged<'a> {
+    const NOBODY: u32 = 65534;
+
+    fn in_the_place_of(world: &'a World) -> Self {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_outlive"));
+        if !rustix::process::geteuid().is_root() {
+            return Self {
+                world,
+                program,
+                account: None,
+            };
+        }
+        // Where it was built, others may not look.
+        let reachable = world.path("outlive");
+        fs::copy(program, &reachable).unwrap();
+        let folder = reachable.parent().unwrap();
+        std::os::unix::fs::chown(folder, Some(Self::NOBODY), Some(Self::NOBODY)).unwrap();
+        Self {
+            world,
+            program: reachable,
+            account: Some(Self::NOBODY),
+        }
+    }
+
+    fn start(&self, arguments: &[&str]) -> Process {
+        let mut command = self.world.on(Command::new(&self.program), arguments);
+        if let Some(account) = self.account {
+            command.uid(account).gid(account);
+        }
+        Process::start(command)
+    }
 }
