@@ -11,16 +11,16 @@ fn tenants(server: &Server) -> (Session, Session) {
     let administrator = server.session();
     administrator
         .create("orders", &RegionSpec::checkpoint(1 << 20))
-        .unwrap();
+        .expect("created");
     administrator
         .grant("orders", "tenant", AccessRight::Owner)
-        .unwrap();
+        .expect("granted");
     // Long: who tried on would be seen to hang.
     let options = SessionOptions {
         retry_for: Duration::from_secs(300),
     };
     let context = server.context_with(server.credentials("tenant"));
-    let tenant = Session::connect_with(&context, options).unwrap();
+    let tenant = Session::connect_with(&context, options).expect("a session");
     (administrator, tenant)
 }
 
