@@ -13,9 +13,20 @@ mod support;
 mod wire;
 
 mod bystander;
+mod certificates;
+mod control;
+mod floods;
 mod frames;
+mod impostor;
+mod names;
+mod people;
+mod proxy;
 mod ranges;
+mod rights;
+mod secrets;
 mod space;
+mod stranger;
+mod tickets;
 mod vitals;
 
 use outlive::{Context, Session};

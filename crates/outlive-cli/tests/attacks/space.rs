@@ -1,6 +1,8 @@
 //! Space that changes hands: nothing of the old tenant is left in it, and nobody still reaches it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use outlive::{RawOptions, RegionSpec, Session};
 use outlive_fabric::RemoteKey;
@@ -77,17 +79,24 @@ fn an_old_connection_reaches_nothing_of_who_got_its_space() {
     let writer = Wire::writer(&world, "old");
     let generation = writer.generation;
 
+    let (read, written) = (AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         // Neither ever stops by itself.
-        let reading = scope.spawn(|| read_until_stopped(reader));
-        let writing = scope.spawn(|| write_until_stopped(writer));
+        let (read, written) = (&read, &written);
+        let reading = scope.spawn(|| read_until_stopped(reader, read));
+        let writing = scope.spawn(|| write_until_stopped(writer, written));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while read.load(Ordering::Acquire) < 5 || written.load(Ordering::Acquire) < 5 {
+            assert!(Instant::now() < deadline, "both are served, so far");
+            thread::yield_now();
+        }
         // Its owner gives the region up over control, and goes on over its data connection.
         Control::of(&world).close("old", generation);
         session.delete("old").unwrap();
         session.create("new", &RegionSpec::raw(SIZE)).unwrap();
         fill(&session, "new", 0x11);
-        assert!(reading.join().unwrap() > 0, "it did read before");
-        assert!(writing.join().unwrap() > 0, "it did write before");
+        reading.join().unwrap();
+        writing.join().unwrap();
     });
     let mut region = session.raw_reader("new").unwrap();
     let mut bytes = vec![0; SIZE as usize];
@@ -99,33 +108,32 @@ fn an_old_connection_reaches_nothing_of_who_got_its_space() {
 }
 
 /// Reads as fast as it can, checks that nobody else's bytes come, and counts.
-fn read_until_stopped(mut wire: Wire) -> u64 {
+fn read_until_stopped(mut wire: Wire, count: &AtomicU64) {
     let key = RemoteKey(wire.key);
-    for count in 0.. {
-        let (offset, len) = ((count % 40) << 20, 64 << 10);
+    loop {
+        let at = count.fetch_add(1, Ordering::AcqRel);
+        let (offset, len) = ((at % 40) << 20, 64 << 10);
         if !wire.try_post(Op::Read { key, offset, len }, &[]) {
-            return count;
+            return;
         }
-        let Some((answer, bytes)) = wire.try_answer() else {
-            return count;
-        };
-        match answer {
-            Answer::ReadPart { .. } => assert!(bytes.iter().all(|byte| [OLD, WRITTEN].contains(byte))),
-            Answer::Stopped { .. } | Answer::Refused { .. } => return count,
-            other => panic!("no read: {other:?}"),
+        match wire.try_answer() {
+            Some((Answer::ReadPart { .. }, bytes)) => {
+                assert!(bytes.iter().all(|byte| [OLD, WRITTEN].contains(byte)));
+            }
+            None | Some((Answer::Stopped { .. } | Answer::Refused { .. }, _)) => return,
+            Some(other) => panic!("no read: {other:?}"),
         }
     }
-    unreachable!("the loop ends by itself")
 }
 
 /// Writes as fast as it can, not waiting for answers, and counts.
-fn write_until_stopped(mut wire: Wire) -> u64 {
+fn write_until_stopped(mut wire: Wire, count: &AtomicU64) {
     let key = RemoteKey(wire.key);
-    for count in 0.. {
-        let (offset, len) = ((count % 40) << 20, 64 << 10);
+    loop {
+        let at = count.fetch_add(1, Ordering::AcqRel);
+        let (offset, len) = ((at % 40) << 20, 64 << 10);
         if !wire.try_post(Op::Write { key, offset, len }, &[WRITTEN; 64 << 10]) {
-            return count;
+            return;
         }
     }
-    unreachable!("the loop ends by itself")
 }

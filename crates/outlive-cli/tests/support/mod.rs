@@ -66,6 +66,16 @@ impl World {
         self.folder.path().join(name)
     }
 
+    /// The server's certificates and keys.
+    pub(crate) fn trust(&self) -> PathBuf {
+        let on_file = self.media.starts_with("file:");
+        self.path(if on_file {
+            "unit.media.trust"
+        } else {
+            "context.json.trust"
+        })
+    }
+
     pub(crate) fn medium(&self) -> PathBuf {
         self.path("unit.media")
     }
@@ -94,16 +104,21 @@ impl World {
 
     /// Starts a server on free ports and waits until it is ready.
     pub(crate) fn serve(&self) -> Serve {
-        self.serve_on("127.0.0.1:0", "127.0.0.1:0")
+        self.serve_on("127.0.0.1:0", "127.0.0.1:0", &[])
+    }
+
+    /// Starts a server on a free port for control, and this address for data, with more arguments.
+    pub(crate) fn serve_at(&self, data: &str, more: &[&str]) -> Serve {
+        self.serve_on("127.0.0.1:0", data, more)
     }
 
     /// Starts a server again, where the one before was.
     pub(crate) fn serve_again(&self, before: &Value) -> Serve {
         let address = |name: &str| before[name].as_str().expect("an address").to_owned();
-        self.serve_on(&address("control"), &address("data"))
+        self.serve_on(&address("control"), &address("data"), &[])
     }
 
-    fn serve_on(&self, control: &str, data: &str) -> Serve {
+    fn serve_on(&self, control: &str, data: &str, more: &[&str]) -> Serve {
         let arguments = [
             "serve",
             "--json",
@@ -116,7 +131,7 @@ impl World {
             "--metrics",
             "127.0.0.1:0",
         ];
-        let process = Process::start(self.command(arguments));
+        let process = Process::start(self.command(arguments.iter().chain(more)));
         let ready = process.json_line();
         assert_eq!(ready["event"], "ready");
         Serve { process, ready }

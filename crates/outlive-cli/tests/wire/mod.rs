@@ -8,7 +8,7 @@ mod control;
 pub(crate) use control::Control;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use outlive_fabric::tcp::frame::{ANSWER_HEADER_BYTES, Answer, Op, OpFrame};
@@ -41,11 +41,13 @@ impl Wire {
         Self::admitted(Control::of(world).open(region, Role::Primary))
     }
 
-    fn admitted(opened: Opened) -> Self {
-        let mut stream = TcpStream::connect(&opened.data_address).expect("the unit listens");
-        let ticket = ticket(&opened);
-        let Reply::Welcome { session, .. } = greet(&mut stream, &ticket) else {
-            panic!("not let in");
+    /// Uses a ticket up.
+    pub(crate) fn admitted(opened: Opened) -> Self {
+        let mut stream = connect(&opened.data_address);
+        let ticket = ticket_of(&opened);
+        let session = match raw::greet(&mut stream, &ticket).expect("the handshake") {
+            Reply::Welcome { session, .. } => session,
+            other => panic!("not let in: {other:?}"),
         };
         let key = |part| {
             let info = session.access.iter().find(|info| info.part == part);
@@ -61,13 +63,17 @@ impl Wire {
         }
     }
 
+    /// Where the unit listens.
+    pub(crate) fn unit(&self) -> SocketAddr {
+        self.stream.peer_addr().expect("connected")
+    }
+
     /// Why its ticket does not let in a second time.
     pub(crate) fn refused_again(&self) -> String {
-        let unit = self.stream.peer_addr().expect("connected");
-        let mut stream = TcpStream::connect(unit).expect("the unit listens");
-        match greet(&mut stream, &self.ticket) {
+        let mut stream = connect(&self.unit().to_string());
+        match raw::greet(&mut stream, &self.ticket).expect("the handshake") {
             Reply::Refused(why) => why.to_string(),
-            other => panic!("let in twice: {other:?}"),
+            other => panic!("not refused: {other:?}"),
         }
     }
 
@@ -114,6 +120,13 @@ impl Wire {
     pub(crate) fn refused_write(&mut self, key: u64, offset: u64, bytes: &[u8]) -> String {
         let (key, len) = (RemoteKey(key), bytes.len() as u64);
         self.post(Op::Write { key, offset, len }, bytes);
+        self.refusal()
+    }
+
+    /// Why a persist was refused.
+    pub(crate) fn refused_persist(&mut self, key: u64, offset: u64, len: u64) -> String {
+        let key = RemoteKey(key);
+        self.post(Op::Persist { key, offset, len }, &[]);
         self.refusal()
     }
 
@@ -179,23 +192,16 @@ impl Wire {
     }
 }
 
-/// Proves to the unit that the ticket is known; what the unit says last.
-fn greet(stream: &mut TcpStream, ticket: &Ticket) -> Reply {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .expect("a time-out can be set");
-    raw::greet(stream, ticket).expect("the unit answers")
-}
-
-/// The ticket of a grant.
-pub(crate) fn ticket(opened: &Opened) -> Ticket {
-    let region = opened.region.as_ref().expect("a grant tells the region");
+/// The ticket that the manager gave, and told the unit of.
+pub(crate) fn ticket_of(opened: &Opened) -> Ticket {
+    let region = opened.region.as_ref().expect("which region");
+    let secret = TicketSecret::take_from(opened.ticket_secret.clone());
     Ticket {
-        id: TicketId(opened.ticket_id.as_slice().try_into().expect("16 bytes")),
-        secret: TicketSecret::take_from(opened.ticket_secret.clone()).expect("32 bytes"),
+        id: TicketId(opened.ticket_id.as_slice().try_into().expect("sixteen bytes")),
+        secret: secret.expect("thirty-two bytes"),
         terms: Terms {
             identity: opened.identity.clone(),
-            region: RegionId(region.id.as_slice().try_into().expect("16 bytes")),
+            region: RegionId(region.id.as_slice().try_into().expect("sixteen bytes")),
             generation: opened.generation,
             rights: if opened.writable {
                 Rights::ReadWrite
@@ -205,4 +211,12 @@ pub(crate) fn ticket(opened: &Opened) -> Ticket {
             incarnation: opened.incarnation,
         },
     }
+}
+
+fn connect(unit: &str) -> TcpStream {
+    let stream = TcpStream::connect(unit).expect("the unit listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a time-out can be set");
+    stream
 }

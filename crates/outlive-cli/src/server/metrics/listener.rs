@@ -1,19 +1,19 @@
-//! Connections of those who scrape: few at once, and none for long.
+//! Connections of those who scrape: few at once, and whoever holds one keeps nobody out.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-/// Connections at once; the next waits for one of them to end.
+/// Connections at once; with one more the oldest has to go.
 const MAX_CONNECTIONS: usize = 32;
 /// How long one may last: a scrape takes milliseconds, and whoever holds a place longer has to come again.
 const MAX_LIFE: Duration = Duration::from_secs(20);
@@ -21,22 +21,47 @@ const MAX_LIFE: Duration = Duration::from_secs(20);
 /// A listener with that many places.
 pub(super) struct Bounded {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    /// In the order in which they came. What is dropped ends its connection.
+    open: VecDeque<oneshot::Sender<()>>,
 }
 
-/// A connection that has a place until its time is over.
+/// A connection that has a place until its time is over or others want it.
 pub(super) struct Visitor {
     stream: TcpStream,
     over: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    evicted: oneshot::Receiver<()>,
+    ended: bool,
 }
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener) -> Self {
         Self {
             listener,
-            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            open: VecDeque::with_capacity(MAX_CONNECTIONS),
         }
+    }
+
+    fn place(&mut self) -> oneshot::Receiver<()> {
+        self.open.retain(|held| !held.is_closed());
+        if self.open.len() >= MAX_CONNECTIONS {
+            self.open.pop_front();
+        }
+        let (held, evicted) = oneshot::channel();
+        self.open.push_back(held);
+        evicted
+    }
+}
+
+impl Visitor {
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        // A receiver that has been told must not be asked again, which whoever got an error may still do.
+        self.ended = self.ended
+            || self.over.as_mut().poll(cx).is_ready()
+            || Pin::new(&mut self.evicted).poll(cx).is_ready();
+        if self.ended {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
     }
 }
 
@@ -45,14 +70,13 @@ impl axum::serve::Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Visitor, SocketAddr) {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.expect("it is never closed");
         // Tries again by itself after an error.
         let (stream, peer) = axum::serve::Listener::accept(&mut self.listener).await;
         let visitor = Visitor {
             stream,
             over: Box::pin(tokio::time::sleep(MAX_LIFE)),
-            _place: place,
+            evicted: self.place(),
+            ended: false,
         };
         (visitor, peer)
     }
@@ -68,18 +92,14 @@ impl AsyncRead for Visitor {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.over.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Visitor {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.over.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
