@@ -1,11 +1,12 @@
 //! The control listener: the manager's service behind mutual TLS.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use outlive_audit::{Act, Audit, Entry};
 use outlive_identity::{ListenEvent, ListenOptions, Rejected, ServerTls, listen};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -18,15 +19,32 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Calls in progress over one connection; a client that wants more waits.
 const CALLS_PER_CONNECTION: usize = 256;
 
+/// Connections that the system holds until they are accepted. When there are more, it drops a newcomer's first packet, and
+/// the newcomer tries again only after a second: too long behind a flood that is gone in milliseconds.
+const BACKLOG: u32 = 4096;
+
 /// How the service ended.
 pub(crate) type Served = JoinHandle<Result<(), tonic::transport::Error>>;
 
-/// Binds the listener; clients that come now wait.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
+/// Binds the listener; clients that come now wait. Call it inside a tokio runtime.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    listen_at(address).map_err(|error| {
         let message = format!("cannot listen for control connections on {address}: {error}");
         Failure::new(Exit::Failure, message)
     })
+}
+
+/// A listener whose queue is long enough for a flood. Call it inside a tokio runtime.
+pub(super) fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restarted server takes its address again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `routes` to whoever shows a certificate that `tls` trusts, until `stopped`.

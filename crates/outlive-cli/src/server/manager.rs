@@ -68,7 +68,7 @@ impl Control {
         options: ControlOptions,
         attach: impl AsyncFnOnce(&ControlOptions) -> Result<Manager, Failure>,
     ) -> Result<Self, Failure> {
-        let listener = control::bind(options.control).await?;
+        let listener = control::bind(options.control)?;
         let address = listener.local_addr().unwrap_or(options.control);
         let manager = attach(&options).await?;
         // From before it says that it is ready.

@@ -12,7 +12,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use outlive_manager::Manager;
-use tokio::net::TcpListener;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -25,7 +24,7 @@ pub(super) async fn serve(address: SocketAddr, manager: Manager) -> Result<Socke
         let message = format!("cannot listen for metrics on {address}: {error}");
         Failure::new(Exit::Failure, message)
     };
-    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+    let listener = super::control::listen_at(address).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
     let routes = Router::new().route("/metrics", get(answer)).with_state(manager);
     tokio::spawn(async move {

@@ -7,11 +7,11 @@ use outlive_audit::Audit;
 use outlive_identity::{Folder, Name, Party, ServerTls};
 use outlive_media::MediaSpec;
 use outlive_unit::{AttachSecret, Unit, UnitError, UnitOptions};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::control::listen_at;
 use super::signals::{Asked, Signals};
 use super::{DRAIN, RENEW, control_runtime, medium_failure, open, reload};
 use crate::audit_log::AuditLog;
@@ -69,9 +69,10 @@ impl UnitServer {
             let message = format!("cannot listen for managers on {}: {error}", options.admin);
             Failure::new(Exit::Failure, message)
         };
-        let listener = runtime
-            .block_on(TcpListener::bind(options.admin))
-            .map_err(cannot_listen)?;
+        let listener = {
+            let _inside = runtime.enter();
+            listen_at(options.admin).map_err(cannot_listen)?
+        };
         let admin = listener.local_addr().map_err(cannot_listen)?;
         let signals = runtime.block_on(async { Signals::catch() })?;
         let (stop, stopped) = oneshot::channel();

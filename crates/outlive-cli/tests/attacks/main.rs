@@ -17,6 +17,7 @@ mod certificates;
 mod control;
 mod floods;
 mod frames;
+mod handshakes;
 mod impostor;
 mod names;
 mod people;

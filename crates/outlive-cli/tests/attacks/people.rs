@@ -44,7 +44,8 @@ impl<'a> People<'a> {
             .world
             .path(&format!("{}.context.json", name.replace('/', "_")));
         administrators
-            .with_credentials(credentials.clone())
+            .for_identity(credentials.clone())
+            .unwrap()
             .save(&path)
             .unwrap();
         path

@@ -154,7 +154,7 @@ fn no_secret_is_written_where_others_may_read_it() {
         let pem = std::fs::read_to_string(world.trust().join(name)).unwrap();
         secrets.push((name.to_owned(), key_lines(&pem)));
     }
-    for path in [world.path("context.json"), people.context("other-tenant")] {
+    for path in [world.path("context.json"), issued] {
         let value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         secrets.push((
             path.display().to_string(),

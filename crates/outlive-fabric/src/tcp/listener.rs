@@ -26,6 +26,9 @@ use crate::{Admission, Admitted, CloseReason, Connection, ConnectionId, Refusal}
 
 /// A connection's thread holds nothing big on its stack.
 const STACK_BYTES: usize = 256 << 10;
+/// Connections that the system holds until they are accepted. When there are more, it drops a newcomer's first packet, and
+/// the newcomer tries again only after a second: too long behind a flood that is gone in milliseconds.
+const BACKLOG: i32 = 4096;
 /// How long to leave the queue of connections alone when the system has no descriptor to spare.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -67,6 +70,7 @@ impl Listener {
         limits: Limits,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
+        rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let hub = Arc::new(Hub {
