@@ -13,6 +13,41 @@
 //! - Private keys are wiped when dropped, are never shown, and a file with one that others can read is refused.
 //!
 //! It fails with [`IdentityError`] (files, certificates) and [`ConnectError`] (connections).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! use outlive_identity::{Authority, ClientTls, DEFAULT_VALIDITY, ListenOptions, ServerTls, Source};
+//! use outlive_identity::{connector, listen};
+//! use tokio::io::AsyncWriteExt;
+//! use tokio_stream::StreamExt;
+//!
+//! let authority = Authority::generate()?;
+//! let shown = authority.issue_server(&"system/server".parse()?, &["127.0.0.1".into()], DEFAULT_VALIDITY)?;
+//! let tls = ServerTls::new(authority.certificate_pem(), &shown)?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let mut incoming = listen(listener, tls, ListenOptions::default(), |_| {})?;
+//! let address = incoming.local_addr().to_string();
+//! let server = tokio::spawn(async move {
+//!     let mut connection = incoming.next().await.expect("one comes").expect("let in");
+//!     connection.write_all(b"hello").await.expect("taken");
+//!     connection.caller().name.to_string()
+//! });
+//!
+//! let alice = authority.issue_client(&"alice".parse()?, DEFAULT_VALIDITY)?;
+//! let inline = |text: &str| Source::Inline(text.to_owned().into());
+//! let tls = ClientTls::new(
+//!     inline(authority.certificate_pem()),
+//!     inline(&alice.certificate_pem),
+//!     inline(&alice.key_pem),
+//! );
+//! connector(tls, address, Duration::from_secs(10)).connect().await?;
+//! assert_eq!(server.await?, "alice");
+//! # Ok(())
+//! # }
+//! ```
 
 mod authority;
 mod certificate;
