@@ -4,6 +4,7 @@
 
 mod support;
 
+use serde_json::json;
 use support::{World, noise};
 
 #[test]
@@ -29,6 +30,55 @@ fn a_region_is_made_shown_and_deleted_with_consent() {
     world.ok(&["region", "rm", "orders", "--yes"]);
     world.fails(&["region", "show", "orders"], 3, "orders");
     world.fails(&["save", "scratch"], 2, "scratch");
+}
+
+#[test]
+fn the_lists_of_a_region_are_set_shown_and_checked() {
+    let world = World::new();
+    let serve = world.serve();
+    let made = world.json(&[
+        "region", "create", "orders", "--size", "1MiB", "--owner", "alice", "--owner", "bob", "--reader",
+        "eve",
+    ]);
+    assert_eq!(made[0]["may_own"], json!(["alice", "bob"]));
+    assert_eq!(made[0]["may_read"], json!(["eve"]));
+    // Whoever creates a region for others has no right to it.
+    world.fails_with_input(
+        &["save", "orders"],
+        b"state",
+        9,
+        "region grant orders --owner administrator",
+    );
+    let granted =
+        String::from_utf8(world.ok(&["region", "grant", "orders", "--owner", "administrator"])).unwrap();
+    assert!(
+        granted.contains("administrator is now listed as owner"),
+        "{granted}"
+    );
+    let denied = world.json(&["region", "deny", "orders", "--owner", "bob"]);
+    assert_eq!(denied[0]["may_own"], json!(["administrator", "alice"]));
+    world.ok_with_input(&["save", "orders"], b"state");
+    let shown = String::from_utf8(world.ok(&["region", "show", "orders"])).unwrap();
+    assert!(shown.contains("may own     administrator, alice"), "{shown}");
+    assert!(shown.contains("may read    eve"), "{shown}");
+    let listed = world.json(&["region", "ls", "--catalog"]);
+    assert_eq!(listed[0][0]["may_own"], json!(["administrator", "alice"]));
+
+    world.fails(&["region", "grant", "orders"], 2, "--owner");
+    world.fails(
+        &["region", "grant", "orders", "--owner", "a", "--reader", "b"],
+        2,
+        "--reader",
+    );
+    world.fails(&["region", "grant", "orders", "--reader", "a b"], 2, "identity");
+    world.fails(
+        &["region", "grant", "orders", "--reader", "system/unit"],
+        2,
+        "own processes",
+    );
+    world.fails(&["region", "deny", "nowhere", "--reader", "eve"], 3, "nowhere");
+    serve.stop();
+    world.ok(&["fsck", world.medium().to_str().unwrap()]);
 }
 
 #[test]

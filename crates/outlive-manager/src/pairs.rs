@@ -127,11 +127,12 @@ impl Pairs {
         }
     }
 
-    /// How all pairs are, by name.
-    pub(crate) fn status(&self) -> Vec<PairStatus> {
+    /// How the pairs are that `is_shown` lets through, by name.
+    pub(crate) fn status(&self, is_shown: impl Fn(&str) -> bool) -> Vec<PairStatus> {
         let mut pairs = self.lock();
         forget_silent(&mut pairs);
-        let pairs = pairs.iter().map(|(name, pair)| PairStatus {
+        let shown = pairs.iter().filter(|(name, _)| is_shown(name));
+        let pairs = shown.map(|(name, pair)| PairStatus {
             name: name.clone(),
             members: pair.members.iter().map(Member::status_now).collect(),
             last_takeover: pair.last_takeover.clone(),

@@ -75,8 +75,7 @@ impl Shared {
             Vec::new()
         };
         let records = self.catalog.page(caller, "", limits::STATUS_REGIONS);
-        let mut pairs = self.pairs.status();
-        pairs.retain(|pair| self.catalog.authorise(caller, &Want::See(&pair.name)).is_ok());
+        let pairs = self.pairs.status(|pair| self.catalog.shows(caller, pair));
         Ok(StatusResponse {
             units,
             regions: records.iter().map(|record| self.region_of(record)).collect(),
@@ -93,7 +92,7 @@ impl Shared {
         Ok(StatusResponse {
             units: vec![self.unit_status(&attachment).await?],
             regions: records.iter().map(|record| self.region_of(record)).collect(),
-            pairs: self.pairs.status(),
+            pairs: self.pairs.status(|_| true),
             manager_generation: attachment.manager_generation(),
             region_count: self.catalog.count(),
         })

@@ -1,7 +1,7 @@
 //! One region: its metadata page against the catalog, then its sets.
 
 use outlive_layout::catalog::RegionEntry;
-use outlive_layout::metadata::METADATA_PAGE_BYTES;
+use outlive_layout::metadata::{AccessEntry, METADATA_PAGE_BYTES};
 use outlive_layout::{MetadataPage, RegionKind, Source};
 
 use super::extents::Extents;
@@ -40,6 +40,26 @@ impl Check {
                 page.generation, page.size, entry.generation, entry.size
             );
             self.report.note(&entry.name, None, message);
+        } else if page.access != entry.access.entries() {
+            // So does a crash while access was changed: the catalog is what counts.
+            let message = format!(
+                "metadata page lists {}, the catalog {}",
+                listed(&page.access),
+                listed(&entry.access.entries())
+            );
+            self.report.note(&entry.name, None, message);
         }
+    }
+}
+
+/// Who may use a region, for people.
+fn listed(access: &[AccessEntry]) -> String {
+    let entry = |entry: &AccessEntry| {
+        let role = if entry.writable { "owner" } else { "reader" };
+        format!("{role} {}", entry.identity)
+    };
+    match access {
+        [] => "nobody".to_owned(),
+        access => access.iter().map(entry).collect::<Vec<_>>().join(", "),
     }
 }

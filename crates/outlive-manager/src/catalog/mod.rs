@@ -98,6 +98,11 @@ impl Catalog {
             .ok_or_else(|| no_such_region(name))
     }
 
+    /// Whether a caller may see a region.
+    pub(crate) fn shows(&self, caller: &Caller, region: &str) -> bool {
+        access::decide(&self.read().state, caller, &Want::See(region)) == Verdict::Allowed
+    }
+
     /// Whether a caller may do what only administrators may.
     pub(crate) fn is_administrator(&self, caller: &Caller) -> bool {
         access::decide(&self.read().state, caller, &Want::Administer) == Verdict::Allowed
