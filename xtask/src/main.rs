@@ -3,6 +3,7 @@
 
 mod advisories;
 mod attacks;
+mod crash_states;
 mod dependencies;
 mod links;
 mod policy;
@@ -25,6 +26,9 @@ Commands:
                 (the same as `cargo verify`, and what CI runs)
   dependencies  only the dependency and licence check
   advisories    only the check against known vulnerabilities (skipped without a local database)
+  crash-states [--seed N] [--states N]
+                cut the power of simulated media at every event of seeded scenarios, until so many distinct
+                crash states (1,000,000) were survived; `--seed N --states 1` replays a seed that failed
   sources       only the checks on our own sources and documents
 
 Exit codes: 0 all holds, 1 something does not, 2 wrong usage
@@ -38,6 +42,13 @@ fn main() -> ExitCode {
         ["dependencies"] => verify::dependencies(),
         ["advisories"] => verify::advisories(),
         ["sources"] => verify::sources(),
+        ["crash-states", options @ ..] => match crash_states::CrashStates::parse(options) {
+            Ok(asked) => asked.run(),
+            Err(wrong) => {
+                eprintln!("error: {wrong}\n\n{HELP}");
+                return ExitCode::from(2);
+            }
+        },
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
@@ -54,7 +65,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("\nverify failed: {failure}");
+            eprintln!("\nfailed: {failure}");
             ExitCode::FAILURE
         }
     }

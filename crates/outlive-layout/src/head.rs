@@ -114,12 +114,14 @@ fn extend<S: Source>(source: &mut S, bytes: &mut Vec<u8>, len: u64) -> Result<()
     if to <= from {
         return Ok(());
     }
-    bytes.resize(to, 0);
+    let mut more = vec![0; to - from];
     source
-        .read_at(from as u64, &mut bytes[from..])
+        .read_at(from as u64, &mut more)
         .map_err(|error| ReadError::Source {
             offset: from as u64,
             len: (to - from) as u64,
             source: error,
-        })
+        })?;
+    bytes.append(&mut more);
+    Ok(())
 }

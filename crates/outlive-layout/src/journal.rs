@@ -36,7 +36,9 @@ pub(crate) struct Journal {
     /// How much the next read takes at least.
     chunk: u64,
     logical: u64,
+    /// Only the first `held` bytes mean anything: what was forgotten is not zeroed to be overwritten.
     buffer: Vec<u8>,
+    held: usize,
 }
 
 /// What a scan behind a bad set found.
@@ -61,6 +63,7 @@ impl Journal {
             chunk,
             logical: 0,
             buffer: Vec::new(),
+            held: 0,
         }
     }
 
@@ -85,7 +88,7 @@ impl Journal {
 
     /// Drops what is buffered, so that the next step sees the region anew.
     pub(crate) fn forget(&mut self) {
-        self.buffer.clear();
+        self.held = 0;
     }
 
     pub(crate) fn remap(&mut self, geometry: Geometry) {
@@ -177,8 +180,8 @@ impl Journal {
     /// Scans from `logical` to the end of the buffer or to `end`; returns where to go on.
     fn scan_buffer(&self, place: &Place, logical: u64, end: u64, beyond: &mut Beyond) -> u64 {
         let mut from = index(logical - self.logical);
-        let until = self.buffer.len().min(index(end.saturating_sub(self.logical)));
-        while from + SET_HEADER_BYTES <= self.buffer.len() && from < until {
+        let until = self.held.min(index(end.saturating_sub(self.logical)));
+        while from + SET_HEADER_BYTES <= self.held && from < until {
             if self.buffer[from..from + 8] == SET_MAGIC {
                 self.consider(place, self.logical + from as u64, &self.buffer[from..], beyond);
             }
@@ -225,16 +228,19 @@ impl Journal {
         if !self.holds(logical, len) {
             let piece = self.chunk.max(len).min(self.geometry.ring_room(logical));
             let offset = self.geometry.journal_offset(logical);
-            self.buffer.resize(index(piece), 0);
-            self.logical = logical;
-            if let Err(error) = source.read_at(offset, &mut self.buffer) {
-                self.forget();
+            self.forget();
+            if self.buffer.len() < index(piece) {
+                self.buffer = vec![0; index(piece)];
+            }
+            if let Err(error) = source.read_at(offset, &mut self.buffer[..index(piece)]) {
                 return Err(ReadError::Source {
                     offset,
                     len: piece,
                     source: error,
                 });
             }
+            self.logical = logical;
+            self.held = index(piece);
             self.chunk = self
                 .chunk
                 .saturating_mul(CHUNK_GROWTH)
@@ -245,7 +251,7 @@ impl Journal {
     }
 
     fn holds(&self, logical: u64, len: u64) -> bool {
-        let end = self.logical + self.buffer.len() as u64;
+        let end = self.logical + self.held as u64;
         logical >= self.logical && logical.checked_add(len).is_some_and(|want| want <= end)
     }
 }

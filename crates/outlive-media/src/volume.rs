@@ -30,7 +30,12 @@ impl Volume {
     pub fn start(medium: Medium, stored: Stored) -> Result<Self, MediaError> {
         let superblock = match stored {
             Stored::New => format(&medium)?,
-            Stored::Before => Superblock::read(&medium)?,
+            Stored::Before => {
+                // A unit that was killed may have left its newest copy placed only. The other one is about to be
+                // overwritten: power must not take both.
+                medium.settle()?;
+                Superblock::read(&medium)?
+            }
         };
         Self::serve(medium, superblock)
     }

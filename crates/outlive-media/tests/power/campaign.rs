@@ -32,6 +32,14 @@ pub(crate) const QUICK: Effort = Effort {
     depth: 2,
 };
 
+/// What a long campaign has time for.
+pub(crate) const LONG: Effort = Effort {
+    exhaustive: 256,
+    samples: 12,
+    one_taken_over_of: 48,
+    depth: 3,
+};
+
 /// A scenario in which a crash cost something.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -155,7 +163,9 @@ impl Campaign {
         for (name, media) in left {
             self.takeovers += 1;
             path.push(name.to_owned());
-            let next_seed = seed ^ image.fingerprint();
+            // What they go on to do differs, or both would mostly leave the same.
+            let next_seed =
+                Random::new(seed.rotate_left(9) ^ image.fingerprint() ^ name.len() as u64).next_u64();
             let next = Primary::take_over(
                 primary.setting,
                 media,

@@ -1,46 +1,68 @@
-//! The superblock survives a crash at any byte of any write.
+//! The superblock survives a crash at any byte of any write. (`tests/power` cuts between words, and at every event.)
 
-use outlive_media::superblock::{BLOCK, BLOCK_BYTES};
-use outlive_media::{Copy, Media, MediaError, Stored, Superblock, Volume};
+use outlive_media::simulated::{FlushFault, Happened, Image, SimulatedMedia};
+use outlive_media::superblock::BLOCK;
+use outlive_media::{Copy, MediaError, Stored, Superblock, Volume};
 
-use crate::faulty::Faulty;
+const LEN: u64 = 8 << 20;
 
-const LEN: usize = 8 << 20;
-
-fn formatted() -> Faulty {
-    let faulty = Faulty::of(vec![0; LEN]);
-    Volume::start(faulty.medium(), Stored::New).unwrap();
-    faulty
+fn formatted() -> SimulatedMedia {
+    let media = SimulatedMedia::new(LEN);
+    Volume::start(media.medium(), Stored::New).unwrap();
+    media
 }
 
-fn persistent(faulty: &Faulty) -> Vec<u8> {
-    faulty.state(|state| state.persistent.clone())
+fn superblock(image: &Image) -> Result<Superblock, MediaError> {
+    Superblock::read(&SimulatedMedia::of(image.clone()).medium())
+}
+
+/// The image before each store of the trace, and the store as it was placed.
+fn stores(media: &SimulatedMedia) -> Vec<(Image, u64, Vec<u8>)> {
+    let mut images = Vec::new();
+    let seen = media.trace().each_cut(|cut| {
+        images.push(cut.placed().clone());
+        Ok::<_, std::convert::Infallible>(())
+    });
+    let Ok(()) = seen;
+    let trace = media.trace();
+    let events = trace.events().zip(images.windows(2));
+    let stores = events.filter_map(|(event, images)| {
+        let Happened::Store { at, len } = event else {
+            return None;
+        };
+        let mut bytes = vec![0; usize::try_from(len).unwrap()];
+        images[1].read(at, &mut bytes);
+        Some((images[0].clone(), at, bytes))
+    });
+    stores.collect()
+}
+
+fn flip(image: &mut Image, at: u64) {
+    let mut byte = [0];
+    image.read(at, &mut byte);
+    image.write(at, &[!byte[0]]);
 }
 
 #[test]
 fn an_update_torn_at_any_byte_leaves_the_old_or_the_new() {
-    let faulty = formatted();
-    let volume = Volume::start(faulty.medium(), Stored::Before).unwrap();
+    let media = formatted();
+    let volume = Volume::start(media.medium(), Stored::Before).unwrap();
     for _ in 0..3 {
-        let before = persistent(&faulty);
-        faulty.state(|state| state.stores.clear());
+        media.forget();
         let generation = volume.raise_manager_generation().unwrap();
-        let stores = faulty.state(|state| state.stores.clone());
+        let stores = stores(&media);
         assert_eq!(stores.len(), 2, "one copy, then the other");
         let mut seen = Vec::new();
-        let mut whole = before;
-        for (at, bytes) in &stores {
-            let at = usize::try_from(*at).unwrap();
+        for (before, at, bytes) in &stores {
             // Beyond the header's 120 bytes the block is zero before and after.
             for torn in (0..=128).chain([bytes.len()]) {
-                let mut image = whole.clone();
-                image[at..at + torn].copy_from_slice(&bytes[..torn]);
-                let superblock = Superblock::read(&Faulty::of(image).medium()).unwrap();
+                let mut image = before.clone();
+                image.write(*at, &bytes[..torn]);
+                let superblock = superblock(&image).unwrap();
                 assert_eq!(superblock.geometry, *volume.geometry());
                 assert_eq!(superblock.incarnation, volume.incarnation());
                 seen.push(superblock.manager_generation);
             }
-            whole[at..at + bytes.len()].copy_from_slice(bytes);
         }
         assert!(seen.is_sorted(), "{seen:?}");
         assert_eq!((seen[0], seen[seen.len() - 1]), (generation - 1, generation));
@@ -49,13 +71,13 @@ fn an_update_torn_at_any_byte_leaves_the_old_or_the_new() {
 
 #[test]
 fn either_copy_alone_knows_the_numbers_that_were_used() {
-    let faulty = formatted();
-    let volume = Volume::start(faulty.medium(), Stored::Before).unwrap();
+    let media = formatted();
+    let volume = Volume::start(media.medium(), Stored::Before).unwrap();
     let generation = volume.raise_manager_generation().unwrap();
     for copy in 0..2 {
-        let mut image = persistent(&faulty);
-        image[copy * usize::try_from(BLOCK).unwrap() + 30] ^= 0xff;
-        let superblock = Superblock::read(&Faulty::of(image).medium()).unwrap();
+        let mut image = media.persistent();
+        flip(&mut image, copy * BLOCK + 30);
+        let superblock = superblock(&image).unwrap();
         assert_eq!(superblock.incarnation, volume.incarnation());
         assert_eq!(superblock.manager_generation, generation);
     }
@@ -63,71 +85,60 @@ fn either_copy_alone_knows_the_numbers_that_were_used() {
 
 #[test]
 fn formatting_is_never_half_believed() {
-    let faulty = Faulty::of(vec![0; LEN]);
-    Volume::start(faulty.medium(), Stored::New).unwrap();
-    let stores = faulty.state(|state| state.stores.clone());
-    let mut image = vec![0; LEN];
+    let media = formatted();
     let mut was_valid = false;
-    for (at, bytes) in stores {
-        let is_valid = Superblock::read(&Faulty::of(image.clone()).medium()).is_ok();
+    for (before, at, _) in stores(&media) {
+        let is_valid = superblock(&before).is_ok();
         assert!(is_valid || !was_valid, "once valid, always valid");
         assert!(
             !is_valid || at < 2 * BLOCK,
             "the catalog is whole before a superblock names it"
         );
         was_valid = is_valid;
-        let at = usize::try_from(at).unwrap();
-        image[at..at + bytes.len()].copy_from_slice(&bytes);
     }
     assert!(was_valid);
 }
 
 #[test]
 fn an_incarnation_is_persistent_before_it_is_served() {
-    let faulty = formatted();
+    let media = formatted();
     for incarnation in 2..6 {
-        let volume = Volume::start(faulty.medium(), Stored::Before).unwrap();
+        let volume = Volume::start(media.medium(), Stored::Before).unwrap();
         assert_eq!(volume.incarnation(), incarnation);
-        assert_eq!(
-            Superblock::read(&Faulty::of(persistent(&faulty)).medium())
-                .unwrap()
-                .incarnation,
-            incarnation
-        );
+        assert_eq!(superblock(&media.persistent()).unwrap().incarnation, incarnation);
     }
-    faulty.state(|state| state.fail_flush = true);
+    media.fail_flushes(Some(FlushFault::Fails));
     assert!(matches!(
-        Volume::start(faulty.medium(), Stored::Before),
+        Volume::start(media.medium(), Stored::Before),
         Err(MediaError::Poisoned { .. })
     ));
 }
 
 #[test]
 fn either_copy_alone_is_enough_and_neither_is_a_clear_error() {
-    let faulty = formatted();
-    let volume = Volume::start(faulty.medium(), Stored::Before).unwrap();
+    let media = formatted();
+    let volume = Volume::start(media.medium(), Stored::Before).unwrap();
     volume.raise_manager_generation().unwrap();
-    let image = persistent(&faulty);
-    let newest = Superblock::read(&Faulty::of(image.clone()).medium()).unwrap();
-    let damaged = |copies: &[usize]| {
-        let mut image = image.clone();
+    let newest = superblock(&media.persistent()).unwrap();
+    let damaged = |copies: &[u64]| {
+        let mut image = media.persistent();
         for copy in copies {
-            image[copy * BLOCK_BYTES + 60] ^= 1;
+            flip(&mut image, copy * BLOCK + 60);
         }
-        Faulty::of(image)
+        SimulatedMedia::of(image)
     };
     for copy in [0, 1] {
-        let faulty = damaged(&[copy]);
-        let found = Superblock::read(&faulty.medium()).unwrap();
+        let media = damaged(&[copy]);
+        let found = Superblock::read(&media.medium()).unwrap();
         assert!(newest.sequence - found.sequence <= 1);
-        let copies = Superblock::read_copies(&faulty.medium());
-        assert!(matches!(copies[copy], Copy::Damaged(_)));
+        let copies = Superblock::read_copies(&media.medium());
+        assert!(matches!(copies[usize::try_from(copy).unwrap()], Copy::Damaged(_)));
         // The next update repairs the damaged copy or the other one; two make both whole.
         for _ in 0..2 {
-            Volume::start(faulty.medium(), Stored::Before).unwrap();
+            Volume::start(media.medium(), Stored::Before).unwrap();
         }
         assert!(
-            Superblock::read_copies(&faulty.medium())
+            Superblock::read_copies(&media.medium())
                 .iter()
                 .all(|copy| matches!(copy, Copy::Valid(_)))
         );
@@ -139,22 +150,22 @@ fn either_copy_alone_is_enough_and_neither_is_a_clear_error() {
 
 #[test]
 fn a_medium_of_another_length_or_owner_is_refused() {
-    let mut image = persistent(&formatted());
-    image.truncate(LEN - BLOCK_BYTES);
-    let error = Superblock::read(&Faulty::of(image.clone()).medium()).unwrap_err();
-    let (found, expected) = (LEN as u64 - BLOCK, LEN as u64);
+    let mut head = vec![0; 1 << 20];
+    formatted().persistent().read(0, &mut head);
+    let mut shorter = Image::zeroed(LEN - BLOCK);
+    shorter.write(0, &head);
+    let error = superblock(&shorter).unwrap_err();
     assert!(
-        matches!(error, MediaError::WrongLength { found: f, expected: e, .. } if (f, e) == (found, expected))
+        matches!(error, MediaError::WrongLength { found, expected, .. } if (found, expected) == (LEN - BLOCK, LEN))
     );
-    image.fill(b'x');
-    let foreign = Faulty::of(image);
+    let mut image = Image::zeroed(LEN);
+    image.write(0, &[b'x'; 3 << 12]);
+    let foreign = SimulatedMedia::of(image);
     assert!(matches!(
         Volume::start(foreign.medium(), Stored::Before),
         Err(MediaError::NotOurs { .. })
     ));
-    assert_eq!(foreign.len(), found);
-    assert!(
-        foreign.state(|state| state.stores.is_empty()),
-        "it was left alone"
-    );
+    let stores = foreign.trace();
+    let stores = stores.events().filter(|event| *event != Happened::Persist);
+    assert_eq!(stores.count(), 0, "it was left alone");
 }

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod crash;
-mod faulty;
 mod file_volume;
 mod poison;
 mod simulated;

@@ -3,31 +3,36 @@
 use std::thread;
 
 use outlive_media::MediaError;
+use outlive_media::simulated::{FlushFault, Image, SimulatedMedia};
 
-use crate::faulty::Faulty;
+fn bytes<const N: usize>(image: &Image, at: u64) -> [u8; N] {
+    let mut bytes = [0; N];
+    image.read(at, &mut bytes);
+    bytes
+}
 
 #[test]
 fn what_was_placed_during_a_flush_is_not_called_persistent_by_it() {
-    let faulty = Faulty::of(vec![0; 4096]);
-    let medium = faulty.medium();
-    faulty.state(|state| state.hold_flush = true);
+    let media = SimulatedMedia::new(4096);
+    let medium = media.medium();
+    media.hold_flushes(true);
     thread::scope(|scope| {
         medium.store(0, b"early").unwrap();
         let early = scope.spawn(|| medium.persist());
-        faulty.await_flushing();
+        media.await_flushing();
         let late = scope.spawn(|| {
             medium.store(100, b"late").unwrap();
             medium.persist().unwrap();
-            faulty.state(|state| state.persistent[100..104].to_vec())
+            bytes::<4>(&media.persistent(), 100)
         });
         while medium.persists() < 2 {
             thread::yield_now();
         }
-        faulty.state(|state| state.hold_flush = false);
+        media.hold_flushes(false);
         early.join().unwrap().unwrap();
-        assert_eq!(late.join().unwrap(), b"late");
+        assert_eq!(&late.join().unwrap(), b"late");
     });
-    assert_eq!(faulty.state(|state| state.persistent[..5].to_vec()), b"early");
+    assert_eq!(&bytes::<5>(&media.persistent(), 0), b"early");
     assert_eq!(medium.flushes(), 2);
 }
 
@@ -35,16 +40,16 @@ fn what_was_placed_during_a_flush_is_not_called_persistent_by_it() {
 fn many_persists_share_few_flushes_and_none_is_told_too_early() {
     const CALLERS: u8 = 16;
     const ROUNDS: u8 = 50;
-    let faulty = Faulty::of(vec![0; 4096]);
-    let medium = faulty.medium();
+    let media = SimulatedMedia::new(4096);
+    let medium = media.medium();
     thread::scope(|scope| {
         for caller in 0..CALLERS {
-            let (medium, faulty) = (&medium, &faulty);
+            let (medium, media) = (&medium, &media);
             scope.spawn(move || {
                 for round in 1..=ROUNDS {
                     medium.store(u64::from(caller), &[round]).unwrap();
                     medium.persist().unwrap();
-                    assert_eq!(faulty.state(|state| state.persistent[usize::from(caller)]), round);
+                    assert_eq!(bytes(&media.persistent(), u64::from(caller)), [round]);
                 }
             });
         }
@@ -55,24 +60,25 @@ fn many_persists_share_few_flushes_and_none_is_told_too_early() {
 
 #[test]
 fn a_failed_flush_ends_the_medium_for_all() {
-    let faulty = Faulty::of(vec![7; 4096]);
-    let medium = faulty.medium();
+    let media = SimulatedMedia::new(4096);
+    let medium = media.medium();
     medium.persist().unwrap();
-    faulty.state(|state| (state.fail_flush, state.hold_flush) = (true, true));
+    media.fail_flushes(Some(FlushFault::Fails));
+    media.hold_flushes(true);
     thread::scope(|scope| {
         let leader = scope.spawn(|| medium.persist());
-        faulty.await_flushing();
+        media.await_flushing();
         let follower = scope.spawn(|| medium.persist());
         while medium.persists() < 3 {
             thread::yield_now();
         }
-        faulty.state(|state| state.hold_flush = false);
+        media.hold_flushes(false);
         for caller in [leader, follower] {
             assert!(matches!(caller.join().unwrap(), Err(MediaError::Poisoned { .. })));
         }
     });
     // The device answers again; what it lost nobody knows.
-    faulty.state(|state| state.fail_flush = false);
+    media.fail_flushes(None);
     let flushes = medium.flushes();
     let outcomes = [
         medium.persist(),
@@ -94,5 +100,5 @@ fn a_failed_flush_ends_the_medium_for_all() {
     );
     assert!(medium.failure().is_some());
     // Opened anew it serves again.
-    faulty.medium().persist().unwrap();
+    media.medium().persist().unwrap();
 }
