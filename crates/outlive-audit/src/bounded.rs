@@ -83,7 +83,7 @@ impl Allowances {
 
     /// Takes a refusal in. Returns it with the number of those before it that were left out, or nothing where it is to be
     /// left out itself.
-    pub(crate) fn take(&mut self, entry: &Entry, at: SystemTime, now: Instant) -> Option<Due> {
+    pub(crate) fn take(&mut self, entry: Entry, at: SystemTime, now: Instant) -> Option<Due> {
         let source = Source::of(entry.source.as_deref());
         if !self.of.contains_key(&source) && self.of.len() >= self.bounds.max_sources {
             let bounds = &self.bounds;
@@ -98,7 +98,6 @@ impl Allowances {
         };
         if allowance.spend(&self.bounds, now) {
             let suppressed = allowance.left_out.take().map_or(0, |left_out| left_out.count);
-            let entry = entry.clone();
             return Some(Due {
                 entry,
                 at,
@@ -107,7 +106,7 @@ impl Allowances {
         }
         let count = allowance.left_out.take().map_or(0, |left_out| left_out.count);
         allowance.left_out = Some(Suppressed {
-            newest: entry.clone(),
+            newest: entry,
             at,
             count: count + 1,
         });
@@ -226,7 +225,7 @@ mod tests {
 
     /// How many were left out before it, where it gets a line.
     fn take(allowances: &mut Allowances, source: &str, now: Instant) -> Option<u64> {
-        let due = allowances.take(&refusal(source), SystemTime::UNIX_EPOCH, now);
+        let due = allowances.take(refusal(source), SystemTime::UNIX_EPOCH, now);
         due.map(|due| due.suppressed)
     }
 

@@ -38,8 +38,8 @@ struct Line<'a> {
     lost: u64,
 }
 
-/// One line, its end included.
-pub(crate) fn encode(entry: &Entry, at: SystemTime, left_out: LeftOut) -> Vec<u8> {
+/// The entry with texts that are not longer than anybody's who means well.
+pub(crate) fn clipped(entry: &Entry) -> Entry {
     let mut entry = entry.clone();
     let texts = [
         &mut entry.identity,
@@ -51,9 +51,14 @@ pub(crate) fn encode(entry: &Entry, at: SystemTime, left_out: LeftOut) -> Vec<u8
     for text in texts.into_iter().flatten() {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
     }
+    entry
+}
+
+/// One line, its end included.
+pub(crate) fn encode(entry: &Entry, at: SystemTime, left_out: LeftOut) -> Vec<u8> {
     let line = Line {
         time: rfc_3339(at),
-        entry: &entry,
+        entry,
         suppressed: left_out.suppressed,
         lost: left_out.lost,
     };
@@ -109,7 +114,7 @@ mod tests {
             .from(&huge)
             .region(&huge)
             .about(&huge);
-        let line = encode(&entry, SystemTime::UNIX_EPOCH, LeftOut::default());
+        let line = encode(&clipped(&entry), SystemTime::UNIX_EPOCH, LeftOut::default());
         // Six bytes of JSON for one that has to be escaped.
         assert!(line.len() < 5 * 6 * MAX_TEXT_BYTES + 512, "{} bytes", line.len());
         serde_json::from_slice::<serde_json::Value>(&line).expect("JSON");

@@ -113,6 +113,7 @@ impl Log {
     }
 
     fn record(&self, entry: &Entry, at: SystemTime, now: Instant) {
+        let entry = line::clipped(entry);
         let mut written = self.written();
         for due in written.allowances.sweep(now) {
             self.write(&mut written, &due);
@@ -121,7 +122,7 @@ impl Log {
             written.allowances.take(entry, at, now)
         } else {
             Some(Due {
-                entry: entry.clone(),
+                entry,
                 at,
                 suppressed: 0,
             })
