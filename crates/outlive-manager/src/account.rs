@@ -9,6 +9,7 @@ use outlive_proto::v1::ErrorCode;
 
 use crate::access::Right;
 use crate::call::Call;
+use crate::catalog::clipped;
 use crate::limits;
 use crate::rate::Pass;
 use crate::shared::Shared;
@@ -50,8 +51,8 @@ impl Account {
         Self {
             act: Q::ACT,
             caller: caller.clone(),
-            region: want.region().map(str::to_owned),
-            subject: request.subject().map(str::to_owned),
+            region: want.region().map(|region| clipped(region).to_owned()),
+            subject: request.subject().map(|subject| clipped(subject).to_owned()),
             right: want.right(),
         }
     }
@@ -75,9 +76,9 @@ impl Account {
 
     fn record(&self, shared: &Shared, entry: Entry) {
         let entry = match (&self.region, &self.subject) {
-            (Some(region), Some(subject)) => entry.region(clipped(region)).about(clipped(subject)),
-            (Some(region), None) => entry.region(clipped(region)),
-            (None, Some(subject)) => entry.about(clipped(subject)),
+            (Some(region), Some(subject)) => entry.region(region).about(subject),
+            (Some(region), None) => entry.region(region),
+            (None, Some(subject)) => entry.about(subject),
             (None, None) => entry,
         };
         shared.options.audit.record(&entry);
@@ -136,11 +137,4 @@ impl Account {
         let region = self.region.as_deref().unwrap_or_default();
         shared.catalog.named(region).is_ok()
     }
-}
-
-/// What a caller sent may be anything: a name is never longer than this, and the log is bounded.
-fn clipped(text: &str) -> String {
-    text.chars()
-        .take(outlive_layout::catalog::MAX_NAME_BYTES)
-        .collect()
 }

@@ -14,7 +14,7 @@ use tokio::sync::MutexGuard;
 
 use crate::access::Want;
 use crate::catalog::now_ms;
-use crate::lists::subject;
+use crate::lists::{made, subject};
 use crate::shared::{Attachment, Shared};
 use crate::{account, limits};
 
@@ -61,7 +61,8 @@ impl Shared {
             .await?;
         drop(locked);
         let catalog = attachment.catalog_region;
-        let stopped = self.confine(&attachment, name.as_str(), catalog).await?;
+        let confined = self.confine(&attachment, name.as_str(), catalog).await;
+        let stopped = confined.map_err(made)?;
         let done = self.administrative(Act::AdmitIdentity, caller, &name);
         let right = if request.administrator {
             "+administrator"
@@ -99,7 +100,7 @@ impl Shared {
         drop(locked);
         // Also where nothing changed: the call before may have been cut off here.
         let revoked = attachment.unit.revoke(None, name.as_str(), false).await;
-        let stopped = attachment.checked(revoked)?;
+        let stopped = attachment.checked(revoked).map_err(made)?;
         for region in self.catalog.listing(name.as_str()) {
             self.tell_if_lost(region.id);
         }

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// Regions of one unit: each costs about 200 bytes here and in the catalog's snapshot.
 pub const REGIONS: usize = 200_000;
 
+/// Bytes of one request: a signing request of 16 KiB with room, or all that a region's lists hold. What a caller can make
+/// the manager hold is this for each of its calls in progress.
+pub const REQUEST_BYTES: usize = 64 << 10;
+
 /// Bytes of a region's name: what the catalog's format holds.
 pub const NAME_BYTES: usize = outlive_layout::catalog::MAX_NAME_BYTES;
 

@@ -38,7 +38,8 @@ impl Shared {
             self.commit(&attachment, change).await?;
         }
         // Also where nothing changed: the call before may have been cut off here.
-        let stopped = self.confine(&attachment, identity.as_str(), record.id).await?;
+        let confined = self.confine(&attachment, identity.as_str(), record.id).await;
+        let stopped = confined.map_err(made)?;
         if !self.ensure_programmed(&attachment, record.id).await? {
             self.describe_page(&attachment, record.id).await?;
         }
@@ -72,6 +73,15 @@ impl Shared {
         let revoked = attachment.unit.revoke(Some(region), identity, keep_readers).await;
         attachment.checked(revoked)
     }
+}
+
+/// What is said when a change stands and something that it forbids could not be confirmed stopped.
+pub(crate) fn made(error: ControlError) -> ControlError {
+    if error.code != ErrorCode::FenceUnconfirmed {
+        return error;
+    }
+    let message = format!("the change is made, but {}: ask for it again", error.message);
+    ControlError { message, ..error }
 }
 
 /// The lists of a new region.

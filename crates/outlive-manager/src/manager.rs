@@ -11,7 +11,7 @@ use tonic::service::Routes;
 use crate::catalog::Catalog;
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::{AttachError, ManagerOptions, keeper};
+use crate::{AttachError, ManagerOptions, keeper, limits};
 
 /// A manager in charge of one unit. Clones share it; it may be used from any task. When the last clone is
 /// dropped, or after [`stop`](Self::stop), it ends its tasks and its catalog thread, and servers made from it
@@ -51,7 +51,8 @@ impl Manager {
     /// [`Caller`](outlive_identity::Caller) (`outlive_identity::listen`): without one nothing is answered.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        Routes::new(ManagerServer::new(Service::new(Arc::clone(&self.kept.shared))))
+        let service = ManagerServer::new(Service::new(Arc::clone(&self.kept.shared)));
+        Routes::new(service.max_decoding_message_size(limits::REQUEST_BYTES))
     }
 
     /// Units, regions and pairs, all of them: for this process's own use.

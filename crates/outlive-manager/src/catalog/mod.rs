@@ -21,6 +21,7 @@ use outlive_proto::v1::ErrorCode;
 use tokio::sync::watch;
 
 use crate::access::{self, Leave, Sight, Verdict, Want};
+use crate::limits;
 use listed::Listed;
 
 pub(crate) use entry::{RegionRecord, layout_id, unit_extents};
@@ -460,7 +461,13 @@ fn entry_bytes(name: &str, extents: usize, owner: usize) -> u64 {
 }
 
 pub(crate) fn no_such_region(name: &str) -> ControlError {
+    let name = clipped(name);
     ControlError::new(ErrorCode::NoSuchRegion, format!("there is no region {name:?}"))
+}
+
+/// A name that somebody sent, and that may be anything: of one that is too long its beginning.
+pub(crate) fn clipped(name: &str) -> &str {
+    &name[..name.floor_char_boundary(limits::NAME_BYTES)]
 }
 
 fn exists(name: &str) -> ControlError {

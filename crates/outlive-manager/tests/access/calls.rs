@@ -1,5 +1,6 @@
 //! Every call of the manager, as everybody.
 
+use outlive_manager::limits;
 use outlive_proto::ControlError;
 use outlive_proto::v1::*;
 
@@ -97,6 +98,28 @@ async fn what_is_hidden_is_answered_as_what_does_not_exist() {
             (secret, nowhere) => panic!("{rpc} tells them apart: {secret:?}, {nowhere:?}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_cannot_be_are_answered_briefly_and_requests_that_are_too_large_not_at_all() {
+    let world = World::new(&memory(64)).await;
+    let mallory = world.client_as("mallory");
+    let refused = mallory
+        .show(&"n".repeat(limits::REQUEST_BYTES / 2))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NoSuchRegion);
+    assert!(
+        refused.message.len() < 2 * limits::NAME_BYTES,
+        "{} bytes",
+        refused.message.len()
+    );
+    let request = DescribeRegionRequest {
+        name: "n".repeat(limits::REQUEST_BYTES),
+    };
+    let refused = mallory.clone().describe_region(request).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::OutOfRange);
+    world.client.whoami().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

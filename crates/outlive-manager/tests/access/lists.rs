@@ -236,7 +236,9 @@ async fn a_denial_that_was_not_confirmed_is_said_and_can_be_repeated() {
     let mut writer = connect(&world.client_as("p").primary("r", "").await.unwrap());
     fuse.refuse_revocations(true);
     let deny = || world.client.change("r", "p", AccessRight::Owner, false);
-    assert_eq!(deny().await.unwrap_err().code, ErrorCode::FenceUnconfirmed);
+    let error = deny().await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::FenceUnconfirmed);
+    assert!(error.message.contains("the change is made"), "{error}");
     assert_eq!(
         world.client.show("r").await.unwrap().may_own,
         Vec::<String>::new()
