@@ -1,8 +1,9 @@
 //! The folder that holds who is trusted and who one is.
 
-use std::fs;
+use std::fs::{self, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::certificate::Certificate;
 use crate::{
@@ -16,6 +17,10 @@ const AUTHORITY_KEY: &str = "authority.key.pem";
 const REVOKED: &str = "revoked.pem";
 /// Held while the folder is filled, so that two processes do not make two authorities.
 const LOCK: &str = ".lock";
+
+/// Filling a folder takes milliseconds; whoever holds it longer was stopped in the middle.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Whose certificate and key stand in a trust folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -199,16 +204,25 @@ impl Folder {
     /// Keeps other processes from filling the folder at the same time, until it is dropped.
     fn lock(&self) -> Result<fs::File, IdentityError> {
         let path = self.at(LOCK);
-        let open = || {
-            let file = fs::OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path)?;
-            file.lock()?;
-            Ok(file)
-        };
-        open().map_err(IdentityError::file("lock", &path))
+        let failed = || IdentityError::file("lock", &path);
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed())?;
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(failed()(error)),
+                Err(TryLockError::WouldBlock) if began.elapsed() > LOCK_WAIT => {
+                    let held = "another process has held it for too long";
+                    return Err(failed()(io::Error::new(io::ErrorKind::WouldBlock, held)));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            }
+        }
     }
 
     /// In a folder without authority. A key alone is what a first start leaves that was cut off in between: nothing

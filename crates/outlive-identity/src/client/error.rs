@@ -109,8 +109,8 @@ fn refusal(alert: Alert) -> Option<(&'static str, &'static str)> {
     const AGAIN: &str = "ask an administrator for a new one (`outlive access issue NAME --renew`)";
     const OTHER: &str = "it is not one of this server's authority; ask its administrator for one";
     let refusal = match alert {
-        Alert::CertificateExpired => ("it has expired", AGAIN),
-        Alert::CertificateRevoked => ("it was revoked", "ask an administrator to admit you again"),
+        Alert::CertificateExpired => ("it has expired, or is not valid yet", AGAIN),
+        Alert::CertificateRevoked => ("it was revoked", AGAIN),
         Alert::UnknownCA => ("it does not know the authority that signed it", OTHER),
         Alert::CertificateRequired => ("it wants one", OTHER),
         Alert::UnsupportedCertificate => (
