@@ -4,6 +4,7 @@ mod arguments;
 mod audit_log;
 mod commands;
 mod confirm;
+mod data_tls;
 mod demo;
 mod exit;
 mod failure;

@@ -54,6 +54,9 @@ pub enum Refusal {
         /// The bound.
         limit: u64,
     },
+    /// The unit takes encrypted data connections only; this one was not.
+    #[error("the unit takes encrypted data connections only (--data-tls require)")]
+    Unencrypted,
     /// The unit is shutting down; connect again when it is back.
     #[error("the unit is shutting down")]
     ShuttingDown,

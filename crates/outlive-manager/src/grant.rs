@@ -540,6 +540,8 @@ fn opened(attachment: &Attachment, ticket: &Ticket) -> Opened {
     Opened {
         region: None,
         data_address: attachment.data_address.clone(),
+        data_tls: attachment.data_tls.into(),
+        data_certificate: attachment.data_certificate.clone(),
         ticket_id: id.0.to_vec(),
         ticket_secret: secret.as_bytes().to_vec(),
         identity: terms.identity.clone(),

@@ -59,6 +59,8 @@ pub(crate) async fn attach(
         unit_id: response.unit.clone(),
         incarnation: response.incarnation,
         data_address: response.data_address.clone(),
+        data_tls: response.data_tls(),
+        data_certificate: response.data_certificate.clone(),
         strongest: response.strongest(),
         catalog_region,
         catalog_len: response.catalog_len,

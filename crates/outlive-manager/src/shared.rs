@@ -7,7 +7,7 @@ use std::time::Duration;
 use outlive_fabric::RegionId;
 use outlive_identity::{Caller, Name};
 use outlive_proto::ControlError;
-use outlive_proto::v1::{ErrorCode, Level};
+use outlive_proto::v1::{DataTls, ErrorCode, Level};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -62,6 +62,9 @@ pub(crate) struct Attachment {
     pub(crate) unit_id: Vec<u8>,
     pub(crate) incarnation: u64,
     pub(crate) data_address: String,
+    /// Whether data connections are encrypted, and the unit's certificate for it.
+    pub(crate) data_tls: DataTls,
+    pub(crate) data_certificate: Vec<u8>,
     pub(crate) strongest: Level,
     pub(crate) catalog_region: RegionId,
     pub(crate) catalog_len: u64,

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use outlive_audit::{Act, Entry};
+use outlive_fabric::tcp::{Encryption, TlsPolicy};
 use outlive_fabric::{
     self as fabric, AccessInfo, Admission, Admitted, CloseReason, Connection, ConnectionId, ExposedPart,
     PersistMethod, Refusal, RegionId, RemoteKey, Rights, SessionInfo, TicketId,
 };
 use outlive_media::{Persistence, Volume};
-use outlive_proto::v1::LiveConnection;
+use outlive_proto::v1::{DataTls, LiveConnection};
 
 use crate::auditing::RefusedOperations;
 use crate::counters::{Counters, Totals};
@@ -28,11 +29,13 @@ use crate::translation::{Extent, Translation};
 const MANAGERS_CONNECTIONS: usize = 2;
 
 /// What is known of the data listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Listening {
     address: SocketAddr,
     /// Connections that clients may have, all together.
     max_clients: usize,
+    /// How it encrypts.
+    encryption: Option<Encryption>,
 }
 
 /// The unit, as its listener and its admin service share it.
@@ -87,11 +90,20 @@ impl Core {
         wanted.map(Live::describe).collect()
     }
 
-    /// Notes where the data listener is bound, and how many connections it takes. Once.
-    pub(crate) fn set_listening(&self, address: SocketAddr, max_connections: usize) {
+    /// Notes where the data listener is bound, how many connections it takes and how it encrypts them. Once.
+    pub(crate) fn set_listening(
+        &self,
+        address: SocketAddr,
+        max_connections: usize,
+        encryption: Option<Encryption>,
+    ) {
         let max_clients = max_connections.saturating_sub(MANAGERS_CONNECTIONS).max(1);
         // It is only called by the one that started the listener.
-        let _ = self.listening.set(Listening { address, max_clients });
+        let _ = self.listening.set(Listening {
+            address,
+            max_clients,
+            encryption,
+        });
     }
 
     /// Where clients are told to connect to; empty while nothing listens.
@@ -102,6 +114,23 @@ impl Core {
                 .map(|listening| listening.address.to_string())
         };
         self.options.advertise.clone().or_else(bound).unwrap_or_default()
+    }
+
+    /// Whether data connections are encrypted, and the certificate for it.
+    pub(crate) fn data_tls(&self) -> (DataTls, Vec<u8>) {
+        let encryption = self
+            .listening
+            .get()
+            .and_then(|listening| listening.encryption.as_ref());
+        let Some(Encryption { policy, certificate }) = encryption else {
+            return (DataTls::Off, Vec::new());
+        };
+        let policy = match policy {
+            TlsPolicy::Off => DataTls::Off,
+            TlsPolicy::Allow => DataTls::Allow,
+            TlsPolicy::Require => DataTls::Require,
+        };
+        (policy, certificate.pinned().der().to_vec())
     }
 
     /// Sums over all connections, those that have ended included.

@@ -44,4 +44,5 @@ mod unit;
 pub use admin::{AdminService, EventStream};
 pub use counters::Totals;
 pub use options::{AttachSecret, UnitOptions};
+pub use outlive_fabric::tcp::TlsPolicy;
 pub use unit::{Unit, UnitError};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use outlive_audit::Audit;
+use outlive_fabric::tcp::TlsPolicy;
 
 /// Settings of a [`Unit`](crate::Unit).
 #[derive(Clone, Debug)]
@@ -12,6 +13,9 @@ pub struct UnitOptions {
     pub secret: AttachSecret,
     /// Address that clients are told to connect to; `None`: the one the data listener is bound to.
     pub advertise: Option<String>,
+    /// Whether data connections are encrypted; `None`: all are, unless the listener and what clients are told are loopback
+    /// addresses.
+    pub data_tls: Option<TlsPolicy>,
     /// How long a fence or a withdrawal waits for the connections it stops.
     pub stop_timeout: Duration,
     /// Most tickets that are admitted and not yet used.
@@ -41,6 +45,7 @@ impl UnitOptions {
         Self {
             secret,
             advertise: None,
+            data_tls: None,
             stop_timeout: Self::STOP_TIMEOUT,
             max_tickets: Self::MAX_TICKETS,
             max_tickets_per_identity: Self::MAX_TICKETS_PER_IDENTITY,

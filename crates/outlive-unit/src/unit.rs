@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use outlive_fabric::tcp::{Limits, Listener};
+use outlive_fabric::tcp::{DataCertificate, Encryption, Limits, Listener, TlsError, TlsPolicy};
 use outlive_identity::{Name, ServerTls};
 use outlive_media::{MediaError, MediaSpec, Volume};
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
@@ -78,13 +78,35 @@ impl Unit {
                 "the unit listens already",
             )));
         }
+        let encryption = self.encryption(address)?;
         let max_connections = limits.connections;
-        let bound = Listener::bind(address, Arc::clone(&self.core) as _, limits).map_err(failed)?;
+        let bound = Listener::bind_with(address, Arc::clone(&self.core) as _, limits, encryption.clone());
+        let bound = bound.map_err(failed)?;
         let address = bound.local_addr();
-        self.core.set_listening(address, max_connections);
+        self.core.set_listening(address, max_connections, encryption);
         *listener = Some(bound);
         tracing::info!(%address, "unit serves data");
         Ok(address)
+    }
+
+    /// How connections to `address` are encrypted. The certificate is made anew at each start; managers are told.
+    fn encryption(&self, address: SocketAddr) -> Result<Option<Encryption>, UnitError> {
+        let options = &self.core.options;
+        // An address that others are told leaves the host, whatever leads from there to here.
+        let leaves_host = || {
+            let advertised = options.advertise.as_deref();
+            advertised.is_some_and(|address| TlsPolicy::Allow.encrypts(address))
+        };
+        let policy = match options.data_tls {
+            Some(policy) => policy,
+            None if leaves_host() => TlsPolicy::Require,
+            None => TlsPolicy::default_for(address.ip()),
+        };
+        if policy == TlsPolicy::Off {
+            return Ok(None);
+        }
+        let certificate = DataCertificate::ephemeral()?;
+        Ok(Some(Encryption { policy, certificate }))
     }
 
     /// The admin service, to be wrapped in `outlive_proto::v1::unit_admin_server::UnitAdminServer`.
@@ -172,6 +194,9 @@ pub enum UnitError {
     /// The medium.
     #[error("the unit's medium cannot be used")]
     Media(#[from] MediaError),
+    /// The data listener's encryption.
+    #[error("data connections cannot be encrypted")]
+    Encrypt(#[from] TlsError),
     /// The data listener.
     #[error("cannot listen for data connections on {address}")]
     Listen {

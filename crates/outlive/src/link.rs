@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outlive_fabric::tcp::{self, ConnectOptions};
+use outlive_fabric::tcp::{self, ConnectOptions, PinnedCertificate, TlsPolicy};
 use outlive_fabric::{
     AccessInfo, Completion, Endpoint, ExposedPart, FabricError, Outcome, PersistMethod, Refusal, RegionId,
     Rights, Terms, Ticket, TicketId, TicketSecret,
@@ -111,9 +111,12 @@ pub(crate) fn connect(
 impl Link {
     fn granted(name: &str, mut opened: v1::Opened) -> std::result::Result<Granted, LinkError> {
         let broken = |what: &str| LinkError::Refused(Refusal::Protocol(what.to_owned()));
+        let options = ConnectOptions {
+            tls: pinned(&opened),
+            ..ConnectOptions::default()
+        };
         let ticket = take_ticket(&mut opened).ok_or_else(|| broken("a ticket of another length"))?;
-        let endpoint = tcp::connect(&opened.data_address, &ticket, &ConnectOptions::default())
-            .map_err(LinkError::from)?;
+        let endpoint = tcp::connect(&opened.data_address, &ticket, &options).map_err(LinkError::from)?;
         let session = endpoint.session().clone();
         let part = |part| session.access.iter().find(|access| access.part == part).cloned();
         let data = part(ExposedPart::Data).ok_or_else(|| broken("no access to the region's data"))?;
@@ -275,6 +278,17 @@ impl Source for Link {
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> std::result::Result<(), LinkError> {
         self.read(offset, into)
     }
+}
+
+/// The unit's certificate, where the connection to it is encrypted.
+fn pinned(opened: &v1::Opened) -> Option<PinnedCertificate> {
+    let policy = match opened.data_tls() {
+        v1::DataTls::Require => TlsPolicy::Require,
+        v1::DataTls::Allow => TlsPolicy::Allow,
+        v1::DataTls::Off | v1::DataTls::Unspecified => TlsPolicy::Off,
+    };
+    let certificate = || PinnedCertificate::new(opened.data_certificate.clone());
+    policy.encrypts(&opened.data_address).then(certificate)
 }
 
 /// The ticket that the manager granted; its secret is left nowhere else. `None` where it is not one.

@@ -8,6 +8,7 @@ use outlive_media::MediaSpec;
 use serde_json::json;
 
 use super::control::{ControlArguments, Trusted, check_reachable, check_writable};
+use crate::data_tls::DataTls;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::server::{Server, ServerOptions, process};
@@ -33,6 +34,9 @@ pub(crate) struct Serve {
     /// Address at which clients reach --data, if they cannot use that one
     #[arg(long, value_name = "HOST:PORT")]
     advertise_data: Option<String>,
+    /// Encrypt data connections; default: require, or off where --data and --advertise-data are loopback addresses
+    #[arg(long, value_name = "WHEN")]
+    data_tls: Option<DataTls>,
     /// Folder of authority, certificates and keys; default: beside the medium's file (PATH.trust), else beside the
     /// context file
     #[arg(long, value_name = "DIR")]
@@ -52,6 +56,7 @@ impl Serve {
             media: media.clone(),
             data: self.data,
             advertise_data: self.advertise_data.clone(),
+            data_tls: self.data_tls.map(Into::into),
         };
         let mut trusted = None;
         let mut server = Server::start(options, || {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::control::check_reachable;
 use crate::audit_log::AuditLog;
+use crate::data_tls::DataTls;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::server::unit::{UnitServer, UnitServerOptions};
@@ -32,6 +33,9 @@ pub(crate) struct UnitCommand {
     /// Address at which clients reach --data, if they cannot use that one
     #[arg(long, value_name = "HOST:PORT")]
     advertise_data: Option<String>,
+    /// Encrypt data connections; default: require, or off where --data and --advertise-data are loopback addresses
+    #[arg(long, value_name = "WHEN")]
+    data_tls: Option<DataTls>,
     /// Address for the manager; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7782")]
     admin: SocketAddr,
@@ -65,6 +69,7 @@ impl UnitCommand {
             media: self.media.clone(),
             data: self.data,
             advertise_data: self.advertise_data.clone(),
+            data_tls: self.data_tls.map(Into::into),
             admin: self.admin,
             hosts,
             trust: self.trust.clone(),

@@ -100,6 +100,7 @@ fn start_server(folder: &Path) -> Result<Server, Failure> {
         },
         data: any,
         advertise_data: None,
+        data_tls: None,
     };
     let server = Server::start(options, || {
         Ok(ControlOptions {

@@ -18,7 +18,7 @@ use outlive_audit::Audit;
 use outlive_identity::ServerTls;
 use outlive_manager::Manager;
 use outlive_media::{MediaSpec, Volume};
-use outlive_unit::{AttachSecret, Unit, UnitError, UnitOptions};
+use outlive_unit::{AttachSecret, TlsPolicy, Unit, UnitError, UnitOptions};
 use tokio::runtime::Runtime;
 
 use crate::exit::Exit;
@@ -38,6 +38,8 @@ pub(crate) struct ServerOptions {
     pub(crate) data: SocketAddr,
     /// Where clients are told to reach the unit, if not at `data`.
     pub(crate) advertise_data: Option<String>,
+    /// Whether data connections are encrypted; `None`: as the addresses say.
+    pub(crate) data_tls: Option<TlsPolicy>,
 }
 
 /// A running unit and manager. Dropping it ends them as a crash would; [`stop`](Self::stop) ends them cleanly.
@@ -60,6 +62,7 @@ impl Server {
         let control = control()?;
         let mut unit_options = UnitOptions::new(secret.clone());
         unit_options.advertise = options.advertise_data;
+        unit_options.data_tls = options.data_tls;
         unit_options.audit = control.audit.clone();
         let unit = Unit::on(volume, unit_options);
         let data = unit

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use outlive_audit::Audit;
 use outlive_identity::{Folder, Name, Party, ServerTls};
 use outlive_media::MediaSpec;
-use outlive_unit::{AttachSecret, Unit, UnitError, UnitOptions};
+use outlive_unit::{AttachSecret, TlsPolicy, Unit, UnitError, UnitOptions};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -24,6 +24,8 @@ pub(crate) struct UnitServerOptions {
     pub(crate) data: SocketAddr,
     /// Where clients are told to reach it, if not at `data`.
     pub(crate) advertise_data: Option<String>,
+    /// Whether data connections are encrypted; `None`: as the addresses say.
+    pub(crate) data_tls: Option<TlsPolicy>,
     /// Where managers call.
     pub(crate) admin: SocketAddr,
     /// Hosts that the certificate must name.
@@ -60,6 +62,7 @@ impl UnitServer {
         let audit = options.audit_log.open()?;
         let mut unit_options = UnitOptions::new(AttachSecret::of_nobody());
         unit_options.advertise = options.advertise_data;
+        unit_options.data_tls = options.data_tls;
         unit_options.audit = audit.clone();
         let unit = Unit::on(volume, unit_options);
         let failed = |error| Failure::from_error(Exit::Failure, &error);

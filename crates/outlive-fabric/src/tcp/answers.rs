@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpStream;
 use std::time::Duration;
 
 use super::buffers::Inbox;
 use super::frame::{ANSWER_HEADER_BYTES, Answer, Op};
 use super::reason;
-use super::socket::{self, Received};
+use super::socket::Received;
+use super::wire::Wire;
 use crate::{Completion, FabricError, OpId, Outcome, Refusal};
 
 /// One receive takes up to this.
@@ -153,19 +153,16 @@ impl Answers {
     }
 
     /// Receives once and takes in every answer that is whole.
-    pub(super) fn receive(&mut self, stream: &TcpStream) -> Result<Received, Failure> {
+    pub(super) fn receive(&mut self, wire: &mut Wire) -> Result<Received, Failure> {
         let received = match self.direct_room() {
             Some(into) => {
-                let received = socket::receive(stream, into).map_err(|error| Failure::lost(&error))?;
+                let received = wire.receive(into).map_err(|error| Failure::lost(&error))?;
                 if let Received::Bytes(count) = received {
                     self.advance_part(count);
                 }
                 received
             }
-            None => self
-                .inbox
-                .receive(stream)
-                .map_err(|error| Failure::lost(&error))?,
+            None => self.inbox.receive(wire).map_err(|error| Failure::lost(&error))?,
         };
         self.take_in()?;
         Ok(received)

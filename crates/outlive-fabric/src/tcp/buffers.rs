@@ -1,9 +1,9 @@
 //! Fixed buffers between a socket and the frames: nothing here grows.
 
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
 
-use super::socket::{self, Received};
+use super::socket::Received;
+use super::wire::Wire;
 
 /// Bytes that arrived and were not yet used. Pages are touched only as far as bytes arrive.
 pub(super) struct Inbox {
@@ -39,7 +39,7 @@ impl Inbox {
 
     /// Receives once. Moves an unfinished frame to the front when it stands in the way: callers
     /// leave at most one frame, shorter than the buffer.
-    pub(super) fn receive(&mut self, stream: &TcpStream) -> io::Result<Received> {
+    pub(super) fn receive(&mut self, wire: &mut Wire) -> io::Result<Received> {
         if self.start > self.bytes.len() / 2 || self.end == self.bytes.len() {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -47,7 +47,7 @@ impl Inbox {
         if self.end == self.bytes.len() {
             return Ok(Received::Nothing);
         }
-        let received = socket::receive(stream, &mut self.bytes[self.end..])?;
+        let received = wire.receive(&mut self.bytes[self.end..])?;
         if let Received::Bytes(count) = received {
             self.end += count;
         }
@@ -96,8 +96,8 @@ impl Outbox {
     }
 
     /// Sends what the socket takes; 0 when it takes nothing now.
-    pub(super) fn send(&mut self, stream: &TcpStream) -> io::Result<usize> {
-        let sent = socket::send(stream, &[IoSlice::new(&self.bytes[self.start..self.end])])?;
+    pub(super) fn send(&mut self, wire: &mut Wire) -> io::Result<usize> {
+        let sent = wire.send(&[IoSlice::new(&self.bytes[self.start..self.end])])?;
         self.start += sent;
         if self.is_empty() {
             (self.start, self.end) = (0, 0);

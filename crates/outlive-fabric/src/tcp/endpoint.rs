@@ -5,7 +5,6 @@
 //! that two sides that both want to send never wait for each other.
 
 use std::io::IoSlice;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -13,8 +12,9 @@ use super::ConnectOptions;
 use super::answers::{Answers, Failure};
 use super::frame::{Op, OpFrame};
 use super::greeting;
-use super::socket::{self, Interest, Received};
+use super::socket::{Interest, Received};
 use super::spin::{INITIATOR_SPINNERS, Spinner};
+use super::wire::Wire;
 use crate::{Completion, Endpoint, FabricError, OpId, RemoteKey, SessionInfo, Ticket};
 
 /// Writes up to this are gathered; longer ones are sent from where they lie.
@@ -29,9 +29,9 @@ const SEND_BYTES: usize = 64 << 10;
 /// [`FabricError::Connect`] when nobody answers, [`FabricError::Refused`] with the target's reason,
 /// [`FabricError::Impostor`] when whoever answers cannot prove to be the ticket's target.
 pub fn connect(address: &str, ticket: &Ticket, options: &ConnectOptions) -> Result<TcpEndpoint, FabricError> {
-    let greeted = greeting::connect(address, ticket, options.connect_timeout)?;
+    let greeted = greeting::connect(address, ticket, options)?;
     Ok(TcpEndpoint {
-        stream: greeted.stream,
+        wire: greeted.wire,
         session: greeted.session,
         max_op_bytes: greeted.max_op_bytes,
         answers: Answers::new(),
@@ -53,7 +53,7 @@ pub fn connect(address: &str, ticket: &Ticket, options: &ConnectOptions) -> Resu
 /// [`readiness`](Endpoint::readiness). Dropping it closes the connection; what was gathered is
 /// sent as far as the socket takes it at once.
 pub struct TcpEndpoint {
-    stream: TcpStream,
+    wire: Wire,
     session: SessionInfo,
     max_op_bytes: u32,
     options: ConnectOptions,
@@ -107,7 +107,8 @@ impl TcpEndpoint {
         let total = self.gathered.len() - self.sent + payload;
         let mut done = 0;
         while done < total {
-            match socket::send(&self.stream, &self.unsent(parts, done)) {
+            let unsent = unsent(&self.gathered[self.sent..], parts, done);
+            match self.wire.send(&unsent) {
                 Ok(0) => self.await_socket(Interest::Both)?,
                 Ok(count) => {
                     done += count;
@@ -122,17 +123,9 @@ impl TcpEndpoint {
         Ok(())
     }
 
-    /// What is gathered and `parts`, without the first `done` bytes.
-    fn unsent<'a>(&'a self, parts: &'a [IoSlice<'_>], mut done: usize) -> Vec<IoSlice<'a>> {
-        let mut unsent = Vec::with_capacity(parts.len() + 1);
-        for part in std::iter::once(&self.gathered[self.sent..]).chain(parts.iter().map(|part| &**part)) {
-            let skipped = done.min(part.len());
-            done -= skipped;
-            if skipped < part.len() {
-                unsent.push(IoSlice::new(&part[skipped..]));
-            }
-        }
-        unsent
+    /// Whether something that was posted is not on its way.
+    fn has_unsent(&self) -> bool {
+        self.sent < self.gathered.len() || self.wire.has_unsent()
     }
 
     /// Sends what the socket takes of what is gathered, without waiting.
@@ -140,7 +133,7 @@ impl TcpEndpoint {
         if self.sent == self.gathered.len() {
             return Ok(0);
         }
-        match socket::send(&self.stream, &[IoSlice::new(&self.gathered[self.sent..])]) {
+        match self.wire.send(&[IoSlice::new(&self.gathered[self.sent..])]) {
             Ok(count) => {
                 self.sent += count;
                 if self.sent == self.gathered.len() {
@@ -161,13 +154,14 @@ impl TcpEndpoint {
     fn receive(&mut self) -> Result<bool, FabricError> {
         let mut any = false;
         loop {
-            match self.answers.receive(&self.stream) {
+            match self.answers.receive(&mut self.wire) {
                 Ok(Received::Bytes(_)) => any = true,
                 Ok(Received::Nothing) => break,
                 Ok(Received::End) => return Err(self.fail(Failure::ended())),
                 Err(failure) => return Err(self.fail(failure)),
             }
-            if self.answers.drained() {
+            // What TLS has decrypted nobody is woken for.
+            if self.answers.drained() && !self.wire.has_unread() {
                 break;
             }
         }
@@ -183,7 +177,7 @@ impl TcpEndpoint {
         if self.receive()? || sent > 0 {
             return Ok(());
         }
-        if self.sent == self.gathered.len() {
+        if !self.has_unsent() {
             return self.await_socket(Interest::Input);
         }
         self.await_socket(Interest::Both)?;
@@ -198,7 +192,7 @@ impl TcpEndpoint {
     fn await_socket(&mut self, interest: Interest) -> Result<(), FabricError> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let left = self.options.op_timeout.saturating_sub(since.elapsed());
-        match socket::await_ready(&self.stream, interest, None, Some(left)) {
+        match self.wire.await_ready(interest, None, Some(left)) {
             Err(error) => Err(self.fail(Failure::lost(&error))),
             Ok(false) => Err(self.fail(self.timed_out())),
             Ok(true) => self.receive().map(|_| ()),
@@ -225,7 +219,7 @@ impl TcpEndpoint {
 
     /// A send that fails may have been overtaken by the target's reason: look for it first.
     fn fail_after_receiving(&mut self, failure: Failure) -> FabricError {
-        while let Ok(Received::Bytes(_)) = self.answers.receive(&self.stream) {}
+        while let Ok(Received::Bytes(_)) = self.answers.receive(&mut self.wire) {}
         self.fail(failure)
     }
 
@@ -277,13 +271,16 @@ impl TcpEndpoint {
             .checked_sub(begun.elapsed())
             .filter(|left| !left.is_zero())
         {
-            let unsent = self.sent < self.gathered.len();
-            let interest = if unsent { Interest::Both } else { Interest::Input };
+            let interest = if self.sent < self.gathered.len() {
+                Interest::Both
+            } else {
+                Interest::Input
+            };
             let until_lost = self
                 .waiting_since
                 .map(|since| self.options.op_timeout.saturating_sub(since.elapsed()));
             let left = until_lost.map_or(left, |lost| left.min(lost));
-            if let Err(error) = socket::await_ready(&self.stream, interest, None, Some(left)) {
+            if let Err(error) = self.wire.await_ready(interest, None, Some(left)) {
                 return Err(self.fail(Failure::lost(&error)));
             }
             self.advance()?;
@@ -295,6 +292,19 @@ impl TcpEndpoint {
         self.spinner.observe(begun.elapsed());
         Ok(())
     }
+}
+
+/// What is gathered and `parts`, without the first `done` bytes.
+fn unsent<'a>(gathered: &'a [u8], parts: &'a [IoSlice<'_>], mut done: usize) -> Vec<IoSlice<'a>> {
+    let mut unsent = Vec::with_capacity(parts.len() + 1);
+    for part in std::iter::once(gathered).chain(parts.iter().map(|part| &**part)) {
+        let skipped = done.min(part.len());
+        done -= skipped;
+        if skipped < part.len() {
+            unsent.push(IoSlice::new(&part[skipped..]));
+        }
+    }
+    unsent
 }
 
 impl Endpoint for TcpEndpoint {
@@ -353,7 +363,7 @@ impl Endpoint for TcpEndpoint {
     fn flush(&mut self) -> Result<(), FabricError> {
         self.check()?;
         self.send_gathered()?;
-        while self.sent < self.gathered.len() {
+        while self.has_unsent() {
             self.exchange()?;
         }
         Ok(())
@@ -377,7 +387,7 @@ impl Endpoint for TcpEndpoint {
     }
 
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.stream.as_fd())
+        Some(self.wire.as_fd())
     }
 
     fn max_op_bytes(&self) -> u32 {
@@ -393,6 +403,9 @@ impl Drop for TcpEndpoint {
         let tag = u32::try_from((self.last_op + 1) & u64::from(u32::MAX)).expect("masked to 32 bits");
         self.gathered
             .extend_from_slice(&OpFrame { tag, op: Op::Close }.encode());
-        let _ = socket::send(&self.stream, &[IoSlice::new(&self.gathered[self.sent..])]);
+        let _ = self.wire.send(&[IoSlice::new(&self.gathered[self.sent..])]);
+        if self.wire.direct().is_none() {
+            let _ = self.wire.end();
+        }
     }
 }

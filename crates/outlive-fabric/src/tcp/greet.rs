@@ -4,10 +4,14 @@ use std::io::{self, IoSlice};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConnection;
+
 use super::connection::TcpConnection;
 use super::hello::{Challenge, HELLO_BYTES, Hello, HelloError, RESPONSE_BYTES, Reply, Response, VERSION};
 use super::socket::{self, Interest, Received};
-use crate::proof::{Nonce, Transcript, UNBOUND};
+use super::tls::{Encryption, HANDSHAKE_BYTE, TlsPolicy};
+use super::wire::Wire;
+use crate::proof::{ChannelBinding, Nonce, Transcript, UNBOUND};
 use crate::{Admission, Connection, Refusal, Ticket};
 
 /// How long a connection that was refused or stopped is kept to let its initiator read why: closing
@@ -22,12 +26,19 @@ pub(super) enum Unproven {
     Gone,
 }
 
+impl From<io::Error> for Unproven {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
 /// One handshake on the target's side. One deadline bounds all of it, however its bytes dribble.
 pub(super) struct Greeter<'a> {
-    pub(super) stream: &'a TcpStream,
+    pub(super) wire: Wire,
+    binding: ChannelBinding,
     pub(super) connection: &'a TcpConnection,
-    pub(super) admission: &'a dyn Admission,
-    pub(super) deadline: Instant,
+    admission: &'a dyn Admission,
+    deadline: Instant,
 }
 
 /// A connection whose initiator has seen our proof and owes us its own. From here on every refusal
@@ -38,9 +49,43 @@ pub(super) struct Challenged {
     unit_nonce: Nonce,
 }
 
-impl Greeter<'_> {
+impl<'a> Greeter<'a> {
+    /// Begins a handshake, encrypted where the initiator begins so and `encryption` takes it. A greeter that comes
+    /// with a reason can only refuse.
+    pub(super) fn open(
+        stream: TcpStream,
+        connection: &'a TcpConnection,
+        admission: &'a dyn Admission,
+        encryption: Option<&Encryption>,
+        deadline: Instant,
+    ) -> (Self, Result<(), Unproven>) {
+        let session = first_bytes(&stream, connection, encryption, deadline);
+        let (wire, outcome) = match session {
+            Ok(Some(session)) => (Wire::server(stream, *session), Ok(())),
+            Ok(None) => (Wire::Plain(stream), Ok(())),
+            Err(unproven) => (Wire::Plain(stream), Err(unproven)),
+        };
+        let mut greeter = Self {
+            wire,
+            binding: UNBOUND,
+            connection,
+            admission,
+            deadline,
+        };
+        let outcome = outcome.and_then(|()| greeter.encrypt());
+        (greeter, outcome)
+    }
+
+    fn encrypt(&mut self) -> Result<(), Unproven> {
+        let (connection, deadline) = (self.connection, self.deadline);
+        self.wire
+            .handshake(|wire, interest| await_ready(wire, connection, interest, deadline))?;
+        self.binding = self.wire.binding()?;
+        Ok(())
+    }
+
     /// Receives the hello and answers it with a challenge.
-    pub(super) fn challenge(&self) -> Result<Challenged, Unproven> {
+    pub(super) fn challenge(&mut self) -> Result<Challenged, Unproven> {
         let hello = self.receive::<_, HELLO_BYTES>(Hello::decode)?;
         let ticket = self.admission.challenge(hello.ticket, self.connection);
         let mut challenged = Challenged {
@@ -61,7 +106,7 @@ impl Greeter<'_> {
     }
 
     /// Receives the initiator's proof.
-    pub(super) fn await_proof(&self, challenged: &Challenged) -> Result<(), Unproven> {
+    pub(super) fn await_proof(&mut self, challenged: &Challenged) -> Result<(), Unproven> {
         let response = self.receive::<_, RESPONSE_BYTES>(Response::decode)?;
         if self.transcript(challenged).accepts_client(&response.proof) {
             return Ok(());
@@ -71,30 +116,30 @@ impl Greeter<'_> {
     }
 
     /// Sends the last word of a handshake that came as far as a challenge.
-    pub(super) fn conclude(&self, challenged: &Challenged, reply: &Reply) -> Result<(), Unproven> {
+    pub(super) fn conclude(&mut self, challenged: &Challenged, reply: &Reply) -> Result<(), Unproven> {
         let transcript = self.transcript(challenged);
         self.send(&reply.encode_sealed(|parts| transcript.reply_proof(parts)))
     }
 
     /// Refuses before there was a challenge.
-    pub(super) fn refuse(&self, refusal: Refusal) -> Result<(), Unproven> {
+    pub(super) fn refuse(&mut self, refusal: Refusal) -> Result<(), Unproven> {
         self.send(&Reply::Refused(refusal).encode())
     }
 
-    fn transcript<'a>(&self, challenged: &'a Challenged) -> Transcript<'a> {
+    fn transcript<'c>(&self, challenged: &'c Challenged) -> Transcript<'c> {
         Transcript {
             version: VERSION,
             ticket: &challenged.ticket,
             client_nonce: challenged.client_nonce,
             unit_nonce: challenged.unit_nonce,
             connection: self.connection.id(),
-            binding: UNBOUND,
+            binding: self.binding,
         }
     }
 
     /// Receives one message of at most `N` bytes, and not a byte of what is behind it.
     fn receive<T, const N: usize>(
-        &self,
+        &mut self,
         decode: impl Fn(&[u8]) -> Result<Option<T>, HelloError>,
     ) -> Result<T, Unproven> {
         let mut bytes = [0; N];
@@ -105,7 +150,7 @@ impl Greeter<'_> {
                 Ok(None) => {}
                 Err(error) => return Err(Unproven::Refused(Refusal::Protocol(error.to_string()))),
             }
-            match socket::receive(self.stream, &mut bytes[len..]) {
+            match self.wire.receive(&mut bytes[len..]) {
                 Ok(Received::Bytes(count)) => len += count,
                 Ok(Received::End) | Err(_) => return Err(Unproven::Gone),
                 Ok(Received::Nothing) => self.await_ready(Interest::Input)?,
@@ -113,10 +158,10 @@ impl Greeter<'_> {
         }
     }
 
-    fn send(&self, bytes: &[u8]) -> Result<(), Unproven> {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Unproven> {
         let mut left = bytes;
         while !left.is_empty() {
-            match socket::send(self.stream, &[IoSlice::new(left)]) {
+            match self.wire.send(&[IoSlice::new(left)]) {
                 Ok(0) => self.await_ready(Interest::Output)?,
                 Ok(count) => left = &left[count..],
                 Err(_) => return Err(Unproven::Gone),
@@ -125,31 +170,76 @@ impl Greeter<'_> {
         Ok(())
     }
 
-    fn await_ready(&self, interest: Interest) -> Result<(), Unproven> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let wake = Some(self.connection.wake());
-        let ready: io::Result<bool> = socket::await_ready(self.stream, interest, wake, Some(left));
-        if self.connection.is_stopping() {
-            return Err(Unproven::Gone);
-        }
-        match ready {
-            // A byte now and then must not carry it past the deadline.
-            Ok(true) if !left.is_zero() => Ok(()),
-            Ok(_) => Err(Unproven::Refused(Refusal::Protocol(
-                "the handshake took too long".into(),
-            ))),
-            Err(_) => Err(Unproven::Gone),
-        }
+    fn await_ready(&mut self, interest: Interest) -> Result<(), Unproven> {
+        await_ready(&mut self.wire, self.connection, interest, self.deadline)
     }
+}
+
+/// Looks at how an initiator begins, and what that calls for.
+fn first_bytes(
+    stream: &TcpStream,
+    connection: &TcpConnection,
+    encryption: Option<&Encryption>,
+    deadline: Instant,
+) -> Result<Option<Box<ServerConnection>>, Unproven> {
+    let Some(Encryption { policy, certificate }) = encryption else {
+        return Ok(None);
+    };
+    if *policy == TlsPolicy::Off {
+        return Ok(None);
+    }
+    let first = loop {
+        match socket::peek(stream)? {
+            Some(first) => break first,
+            None => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let ready = socket::await_ready(stream, Interest::Input, Some(connection.wake()), Some(left));
+                check_time(connection, ready, left)?;
+            }
+        }
+    };
+    match (first, policy) {
+        (HANDSHAKE_BYTE, _) => {
+            let session = certificate.accept().map_err(|_| Unproven::Gone)?;
+            Ok(Some(Box::new(session)))
+        }
+        (_, TlsPolicy::Require) => Err(Unproven::Refused(Refusal::Unencrypted)),
+        _ => Ok(None),
+    }
+}
+
+fn await_ready(
+    wire: &mut Wire,
+    connection: &TcpConnection,
+    interest: Interest,
+    deadline: Instant,
+) -> Result<(), Unproven> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let ready = wire.await_ready(interest, Some(connection.wake()), Some(left));
+    check_time(connection, ready, left)
+}
+
+fn check_time(connection: &TcpConnection, ready: io::Result<bool>, left: Duration) -> Result<(), Unproven> {
+    if connection.is_stopping() {
+        return Err(Unproven::Gone);
+    }
+    // A byte now and then must not carry it past the deadline.
+    if ready? && !left.is_zero() {
+        return Ok(());
+    }
+    Err(Unproven::Refused(Refusal::Protocol(
+        "the handshake took too long".into(),
+    )))
 }
 
 /// Ends our direction and drops what still comes in, for a bounded time, so that the other side can
 /// read what was said last. Ends early where `give_way` is told to stop.
-pub(super) fn linger(stream: &TcpStream, give_way: Option<&TcpConnection>) {
+pub(super) fn linger(wire: &mut Wire, give_way: Option<&TcpConnection>) {
     let deadline = Instant::now() + LINGER;
-    if stream.shutdown(std::net::Shutdown::Write).is_err() {
+    if wire.end().is_err() {
         return;
     }
+    let stream = wire.stream();
     let mut dropped = vec![0; 64 << 10];
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
         match socket::receive(stream, &mut dropped) {

@@ -2,45 +2,59 @@
 
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::ConnectOptions;
 use super::hello::{
     Challenge, Hello, HelloError, REPLY_HEAD_BYTES, Reply, ReplyHead, Response, VERSION, sealed_parts,
 };
 use super::socket::{self, Interest, Received};
-use crate::proof::{Nonce, Transcript, UNBOUND};
+use super::wire::Wire;
+use crate::proof::{ChannelBinding, Nonce, Transcript, UNBOUND};
 use crate::{FabricError, Refusal, SessionInfo, Ticket};
 
 /// A connection that was let in.
 pub(super) struct Greeted {
-    pub(super) stream: TcpStream,
+    pub(super) wire: Wire,
     pub(super) session: SessionInfo,
     pub(super) max_op_bytes: u32,
 }
 
 /// Connects, has the target prove that it knows the ticket's secret, and only then proves it to the target.
-pub(super) fn connect(address: &str, ticket: &Ticket, timeout: Duration) -> Result<Greeted, FabricError> {
-    let failed = |source| FabricError::Connect {
-        address: address.to_owned(),
-        source,
-    };
-    let deadline = Instant::now() + timeout;
+pub(super) fn connect(
+    address: &str,
+    ticket: &Ticket,
+    options: &ConnectOptions,
+) -> Result<Greeted, FabricError> {
+    let failed = |source| failed(address, source);
+    let deadline = Instant::now() + options.connect_timeout;
     let candidates: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
     let stream = reach(&candidates, deadline).map_err(failed)?;
     socket::prepare(&stream).map_err(failed)?;
+    let wire = match &options.tls {
+        None => Wire::Plain(stream),
+        Some(pinned) => {
+            let session = pinned
+                .connect()
+                .map_err(|error| failed(io::Error::other(error)))?;
+            Wire::client(stream, session)
+        }
+    };
     let mut nonce = Nonce::default();
     getrandom::fill(&mut nonce).map_err(|error| failed(io::Error::other(error)))?;
-    let greeting = Greeting {
+    let mut greeting = Greeting {
         address,
-        stream: &stream,
+        wire,
         deadline,
         ticket,
         nonce,
+        binding: UNBOUND,
     };
+    greeting.encrypt()?;
     let challenge = greeting.challenge()?;
     let transcript = greeting.transcript(&challenge);
     if challenge.incarnation != ticket.terms.incarnation || !transcript.accepts_unit(&challenge.proof) {
-        return Err(greeting.impostor());
+        return Err(impostor(address));
     }
     let proof = transcript.client_proof();
     match greeting.exchange(&Response { proof }.encode(), Some(&transcript))? {
@@ -50,7 +64,7 @@ pub(super) fn connect(address: &str, ticket: &Ticket, timeout: Duration) -> Resu
         } => Ok(Greeted {
             session,
             max_op_bytes,
-            stream,
+            wire: greeting.wire,
         }),
         Reply::Refused(refusal) => Err(FabricError::Refused(refusal)),
         Reply::Challenge(_) => Err(broken(HelloError::OutOfTurn)),
@@ -60,14 +74,31 @@ pub(super) fn connect(address: &str, ticket: &Ticket, timeout: Duration) -> Resu
 /// One handshake on the initiator's side.
 struct Greeting<'a> {
     address: &'a str,
-    stream: &'a TcpStream,
+    wire: Wire,
     deadline: Instant,
     ticket: &'a Ticket,
     nonce: Nonce,
+    binding: ChannelBinding,
 }
 
-impl Greeting<'_> {
-    fn challenge(&self) -> Result<Challenge, FabricError> {
+impl<'a> Greeting<'a> {
+    /// Carries out the handshake of TLS, where there is one.
+    fn encrypt(&mut self) -> Result<(), FabricError> {
+        let deadline = self.deadline;
+        let done = self
+            .wire
+            .handshake(|wire, interest| await_ready(wire, interest, deadline));
+        done.and_then(|()| self.wire.binding())
+            .map(|binding| self.binding = binding)
+            .map_err(
+                |error| match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                    Some(rustls::Error::InvalidCertificate(_)) => impostor(self.address),
+                    _ => failed(self.address, error),
+                },
+            )
+    }
+
+    fn challenge(&mut self) -> Result<Challenge, FabricError> {
         let hello = Hello {
             ticket: self.ticket.id,
             nonce: self.nonce,
@@ -75,50 +106,41 @@ impl Greeting<'_> {
         match self.exchange(&hello.encode(), None)? {
             Reply::Challenge(challenge) => Ok(challenge),
             Reply::Refused(refusal) if may_come_first(&refusal) => Err(FabricError::Refused(refusal)),
-            Reply::Refused(_) => Err(self.impostor()),
+            Reply::Refused(_) => Err(impostor(self.address)),
             Reply::Welcome { .. } => Err(broken(HelloError::OutOfTurn)),
         }
     }
 
-    fn transcript(&self, challenge: &Challenge) -> Transcript<'_> {
+    fn transcript(&self, challenge: &Challenge) -> Transcript<'a> {
         Transcript {
             version: VERSION,
             ticket: self.ticket,
             client_nonce: self.nonce,
             unit_nonce: challenge.nonce,
             connection: challenge.connection,
-            binding: UNBOUND,
+            binding: self.binding,
         }
     }
 
     /// Sends one message and receives what the target says to it, sealed where there is a transcript.
-    fn exchange(&self, message: &[u8], sealed: Option<&Transcript<'_>>) -> Result<Reply, FabricError> {
-        let failed = |source| FabricError::Connect {
-            address: self.address.to_owned(),
-            source,
-        };
+    fn exchange(&mut self, message: &[u8], sealed: Option<&Transcript<'_>>) -> Result<Reply, FabricError> {
+        let (address, deadline) = (self.address, self.deadline);
         // So few bytes fit into any socket's buffer; a target that has already refused may not take them.
-        let said = socket::send(self.stream, &[IoSlice::new(message)]);
+        let said = self.wire.send(&[IoSlice::new(message)]);
         let mut bytes = [0; REPLY_HEAD_BYTES];
-        let received = receive_exactly(self.stream, &mut bytes, self.deadline);
-        received.map_err(|error| failed(said.err().unwrap_or(error)))?;
+        let received = receive_exactly(&mut self.wire, &mut bytes, deadline);
+        received.map_err(|error| failed(address, said.err().unwrap_or(error)))?;
         let head = ReplyHead::decode(&bytes).map_err(broken)?;
         let head = head.ok_or_else(|| broken(HelloError::Field))?;
         let mut body = vec![0; head.body_len];
-        receive_exactly(self.stream, &mut body, self.deadline).map_err(failed)?;
+        receive_exactly(&mut self.wire, &mut body, deadline).map_err(|error| failed(address, error))?;
         if let Some(transcript) = sealed {
             let (parts, proof) = sealed_parts(&bytes, &body);
             if !transcript.accepts_reply(parts, &proof) {
-                return Err(self.impostor());
+                return Err(impostor(address));
             }
         }
         head.with_body(&body).map_err(broken)
-    }
-
-    fn impostor(&self) -> FabricError {
-        FabricError::Impostor {
-            address: self.address.to_owned(),
-        }
     }
 }
 
@@ -127,12 +149,29 @@ impl Greeting<'_> {
 fn may_come_first(refusal: &Refusal) -> bool {
     matches!(
         refusal,
-        Refusal::Ticket | Refusal::Limit { .. } | Refusal::ShuttingDown | Refusal::Protocol(_)
+        Refusal::Ticket
+            | Refusal::Limit { .. }
+            | Refusal::ShuttingDown
+            | Refusal::Protocol(_)
+            | Refusal::Unencrypted
     )
 }
 
 fn broken(error: HelloError) -> FabricError {
     FabricError::Protocol(error.to_string())
+}
+
+fn impostor(address: &str) -> FabricError {
+    FabricError::Impostor {
+        address: address.to_owned(),
+    }
+}
+
+fn failed(address: &str, source: io::Error) -> FabricError {
+    FabricError::Connect {
+        address: address.to_owned(),
+        source,
+    }
 }
 
 fn reach(candidates: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
@@ -150,19 +189,22 @@ fn reach(candidates: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> 
     Err(last)
 }
 
-fn receive_exactly(stream: &TcpStream, into: &mut [u8], deadline: Instant) -> io::Result<()> {
+fn receive_exactly(wire: &mut Wire, into: &mut [u8], deadline: Instant) -> io::Result<()> {
     let mut filled = 0;
     while filled < into.len() {
-        match socket::receive(stream, &mut into[filled..])? {
+        match wire.receive(&mut into[filled..])? {
             Received::Bytes(count) => filled += count,
             Received::End => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Received::Nothing => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() || !socket::await_ready(stream, Interest::Input, None, Some(left))? {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-            }
+            Received::Nothing => await_ready(wire, Interest::Input, deadline)?,
         }
+    }
+    Ok(())
+}
+
+fn await_ready(wire: &mut Wire, interest: Interest, deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() || !wire.await_ready(interest, None, Some(left))? {
+        return Err(io::ErrorKind::TimedOut.into());
     }
     Ok(())
 }

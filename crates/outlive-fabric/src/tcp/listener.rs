@@ -21,6 +21,7 @@ use super::hello::Reply;
 use super::lobby::Lobby;
 use super::serve::serve;
 use super::socket::{self, Interest, Wake};
+use super::tls::Encryption;
 use super::unfinished::{Source, Stage};
 use crate::{Admission, Admitted, CloseReason, Connection, ConnectionId, Refusal};
 
@@ -45,6 +46,7 @@ pub struct Listener {
 struct Hub {
     admission: Arc<dyn Admission>,
     limits: Limits,
+    encryption: Option<Encryption>,
     closing: AtomicBool,
     wake: Wake,
     lobby: Lobby,
@@ -60,7 +62,7 @@ struct Slot {
 }
 
 impl Listener {
-    /// Listens at `address`; port 0 takes a free one.
+    /// Listens at `address`, without encryption; port 0 takes a free one.
     ///
     /// # Errors
     /// What the system says, when the address cannot be bound or no thread be started.
@@ -68,6 +70,19 @@ impl Listener {
         address: impl ToSocketAddrs,
         admission: Arc<dyn Admission>,
         limits: Limits,
+    ) -> io::Result<Self> {
+        Self::bind_with(address, admission, limits, None)
+    }
+
+    /// As [`bind`](Self::bind), encrypted as `encryption` says.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    pub fn bind_with(
+        address: impl ToSocketAddrs,
+        admission: Arc<dyn Admission>,
+        limits: Limits,
+        encryption: Option<Encryption>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         rustix::net::listen(&listener, BACKLOG)?;
@@ -80,6 +95,7 @@ impl Listener {
             lobby: Lobby::new(limits.handshakes, limits.handshakes_per_source),
             failures: Mutex::default(),
             limits,
+            encryption,
             admitted: AtomicUsize::new(0),
             connections: Mutex::default(),
         });
@@ -233,12 +249,11 @@ fn start(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: ConnectionId) 
         move || {
             let mut newcomer = Newcomer {
                 hub: &hub,
-                stream: &stream,
                 connection: &connection,
                 source,
                 guest: Some(Guest { hub: &hub, id }),
             };
-            newcomer.run();
+            newcomer.run(stream);
             drop(newcomer);
             hub.connections().remove(&id);
         }
@@ -263,7 +278,6 @@ fn start(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: ConnectionId) 
 /// A connection, from being accepted to its end.
 struct Newcomer<'a> {
     hub: &'a Hub,
-    stream: &'a TcpStream,
     connection: &'a Arc<TcpConnection>,
     source: Source,
     /// Until it is admitted.
@@ -271,41 +285,47 @@ struct Newcomer<'a> {
 }
 
 impl Newcomer<'_> {
-    fn run(&mut self) {
-        let greeter = Greeter {
-            stream: self.stream,
-            connection: self.connection,
-            admission: self.hub.admission.as_ref(),
-            deadline: Instant::now() + self.hub.limits.handshake_timeout,
-        };
-        match greeter.challenge() {
-            Err(unproven) => self.turn_away(unproven, |refusal| greeter.refuse(refusal)),
+    fn run(&mut self, stream: TcpStream) {
+        let deadline = Instant::now() + self.hub.limits.handshake_timeout;
+        let (admission, encryption) = (self.hub.admission.as_ref(), self.hub.encryption.as_ref());
+        let (mut greeter, opened) = Greeter::open(stream, self.connection, admission, encryption, deadline);
+        match opened.and_then(|()| greeter.challenge()) {
+            Err(unproven) => self.turn_away(&mut greeter, unproven, None),
             Ok(challenged) => {
                 self.hub.lobby.reach(self.connection.id(), Stage::Challenged);
-                if let Err(unproven) = self.admit_and_serve(&greeter, &challenged) {
-                    self.turn_away(unproven, |refusal| {
-                        greeter.conclude(&challenged, &Reply::Refused(refusal))
-                    });
+                if let Err(unproven) = self.admit_and_serve(&mut greeter, &challenged) {
+                    self.turn_away(&mut greeter, unproven, Some(&challenged));
                 }
             }
         }
     }
 
     /// Ends a connection that is not let in, and tells it why where that is worth it.
-    fn turn_away(&self, unproven: Unproven, tell: impl FnOnce(Refusal) -> Result<(), Unproven>) {
+    fn turn_away(&self, greeter: &mut Greeter<'_>, unproven: Unproven, challenged: Option<&Challenged>) {
         self.hub.lobby.reach(self.connection.id(), Stage::Refused);
         self.connection.confirm_stopped();
         let Unproven::Refused(refusal) = unproven else {
             return;
         };
         tracing::debug!(peer = self.connection.peer(), %refusal, "connection refused");
-        if self.hub.is_worth_an_answer(self.source) && tell(refusal).is_ok() {
-            greet::linger(self.stream, Some(self.connection));
+        if !self.hub.is_worth_an_answer(self.source) {
+            return;
+        }
+        let told = match challenged {
+            None => greeter.refuse(refusal),
+            Some(challenged) => greeter.conclude(challenged, &Reply::Refused(refusal)),
+        };
+        if told.is_ok() {
+            greet::linger(&mut greeter.wire, Some(self.connection));
         }
     }
 
     /// Lets in who proves to know the ticket's secret.
-    fn admit_and_serve(&mut self, greeter: &Greeter<'_>, challenged: &Challenged) -> Result<(), Unproven> {
+    fn admit_and_serve(
+        &mut self,
+        greeter: &mut Greeter<'_>,
+        challenged: &Challenged,
+    ) -> Result<(), Unproven> {
         let Self { hub, connection, .. } = *self;
         greeter.await_proof(challenged)?;
         let place = Place::take(&hub.admitted, hub.limits.connections);
@@ -331,7 +351,7 @@ impl Newcomer<'_> {
         let said_why = reason != CloseReason::Closed;
         hub.admission.closed(connection.id(), reason);
         if said_why {
-            greet::linger(self.stream, None);
+            greet::linger(&mut greeter.wire, None);
         }
         Ok(())
     }
@@ -339,7 +359,7 @@ impl Newcomer<'_> {
 
 fn welcome_and_serve(
     hub: &Hub,
-    greeter: &Greeter<'_>,
+    greeter: &mut Greeter<'_>,
     challenged: &Challenged,
     admitted: &Admitted,
 ) -> CloseReason {
@@ -353,7 +373,7 @@ fn welcome_and_serve(
             .stop_reason()
             .map_or(CloseReason::Closed, CloseReason::Stopped);
     }
-    serve(greeter.stream, connection, admitted, &hub.limits)
+    serve(&mut greeter.wire, connection, admitted, &hub.limits)
 }
 
 fn limit(what: &str, limit: usize) -> Refusal {

@@ -1,4 +1,4 @@
-//! One-sided access over plain TCP: ours, memory-safe, and nothing but sockets underneath.
+//! One-sided access over TCP, plain or under TLS 1.3: ours, memory-safe, and nothing but sockets underneath.
 //!
 //! The wire format and its rules are in `docs/protocol.md`. [`connect`] gives an initiator's
 //! [`TcpEndpoint`]; a [`Listener`] serves a target's exposures, one thread for each connection.
@@ -22,8 +22,11 @@ pub mod reason;
 mod serve;
 mod socket;
 mod spin;
+pub(crate) mod tls;
 mod unfinished;
+mod wire;
 
 pub use endpoint::{TcpEndpoint, connect};
 pub use listener::Listener;
 pub use options::{ConnectOptions, Limits, MAX_OP_BYTES};
+pub use tls::{DataCertificate, Encryption, PinnedCertificate, TlsError, TlsPolicy};

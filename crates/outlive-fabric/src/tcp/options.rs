@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::tls::PinnedCertificate;
+
 /// The longest single read or write that a target takes by default: 16 MiB. Longer transfers are
 /// split by the caller; at this size a split costs nothing measurable, and it bounds how long one
 /// operation can hold up what was posted after it.
@@ -22,6 +24,8 @@ pub struct ConnectOptions {
     pub window_ops: usize,
     /// Bytes that may be in flight (written, or asked for). 32 MiB: two of the longest operations.
     pub window_bytes: u64,
+    /// Encrypt the connection, to a target with this certificate. `None`: not encrypted.
+    pub tls: Option<PinnedCertificate>,
 }
 
 impl Default for ConnectOptions {
@@ -32,6 +36,7 @@ impl Default for ConnectOptions {
             spin: Duration::from_micros(100),
             window_ops: 4096,
             window_bytes: 2 * u64::from(MAX_OP_BYTES),
+            tls: None,
         }
     }
 }
@@ -39,7 +44,7 @@ impl Default for ConnectOptions {
 /// What a target takes before it refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Admitted connections. 1024: each costs a thread and up to about 700 KiB of buffers.
+    /// Admitted connections. 1024: each costs a thread and up to about 700 KiB of buffers; encrypted, up to 300 KiB more.
     pub connections: usize,
     /// Connections that have not finished their handshake. 64: a flood of half-open connections must not exhaust
     /// threads. A newcomer beyond it drives out the oldest of the source that holds most.

@@ -38,6 +38,7 @@ const PROTOCOL: u16 = 9;
 const SHUTTING_DOWN: u16 = 10;
 const WITHDRAWN: u16 = 11;
 const REVOKED: u16 = 12;
+const UNENCRYPTED: u16 = 13;
 
 /// The bytes of `refusal`, at most [`MAX_REASON_BYTES`].
 pub fn encode(refusal: &Refusal) -> Vec<u8> {
@@ -54,6 +55,7 @@ pub fn encode(refusal: &Refusal) -> Vec<u8> {
         Refusal::ShuttingDown => (SHUTTING_DOWN, [0; 3], ""),
         Refusal::Withdrawn => (WITHDRAWN, [0; 3], ""),
         Refusal::Revoked => (REVOKED, [0; 3], ""),
+        Refusal::Unencrypted => (UNENCRYPTED, [0; 3], ""),
     };
     let text = &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT_BYTES)];
     let head = RawReason {
@@ -96,6 +98,7 @@ pub fn decode(bytes: &[u8]) -> Result<Refusal, BadReason> {
         SHUTTING_DOWN => Refusal::ShuttingDown,
         WITHDRAWN => Refusal::Withdrawn,
         REVOKED => Refusal::Revoked,
+        UNENCRYPTED => Refusal::Unencrypted,
         _ => return Err(BadReason),
     })
 }
@@ -128,6 +131,7 @@ mod tests {
             Refusal::ShuttingDown,
             Refusal::Withdrawn,
             Refusal::Revoked,
+            Refusal::Unencrypted,
         ];
         for reason in reasons {
             assert_eq!(decode(&encode(&reason)), Ok(reason));
@@ -145,7 +149,7 @@ mod tests {
         #[test]
         fn hostile_bytes_do_not_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..700), valid in any::<bool>()) {
             if valid && bytes.len() >= 32 {
-                bytes[0] %= 14;
+                bytes[0] %= 15;
                 bytes[1] = 0;
                 let text_len = u16::try_from(bytes.len() - 32).expect("under 700");
                 bytes[2..4].copy_from_slice(&text_len.to_le_bytes());

@@ -5,8 +5,6 @@
 //! blocks; every wait also ends when the connection is told to stop.
 
 use std::io;
-use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::Limits;
@@ -15,8 +13,9 @@ use super::buffers::{Inbox, Outbox};
 use super::connection::TcpConnection;
 use super::frame::{ANSWER_HEADER_BYTES, Answer, MAX_ANSWER_PAYLOAD_BYTES, OP_HEADER_BYTES, Op, OpFrame};
 use super::reason::{self, MAX_REASON_BYTES};
-use super::socket::{self, Interest, Received};
+use super::socket::{Interest, Received};
 use super::spin::{Spinner, TARGET_SPINNERS};
+use super::wire::Wire;
 use crate::{Admitted, CloseReason, Exposure, PersistMethod, Refusal, RemoteKey};
 
 /// One receive takes up to this: thousands of small frames in one system call.
@@ -35,13 +34,13 @@ const _: () = assert!(ANSWER_HEADER_BYTES + MAX_REASON_BYTES as usize <= OUTBOX_
 /// Serves until the connection ends, and says why. Answers what it can on the way out; no byte is
 /// placed after it returns.
 pub(super) fn serve(
-    stream: &TcpStream,
+    wire: &mut Wire,
     connection: &TcpConnection,
     admitted: &Admitted,
     limits: &Limits,
 ) -> CloseReason {
     let mut server = Server {
-        stream,
+        wire,
         connection,
         exposure: admitted.exposure.as_ref(),
         method: admitted.session.persist,
@@ -65,7 +64,7 @@ pub(super) fn serve(
 }
 
 struct Server<'a> {
-    stream: &'a TcpStream,
+    wire: &'a mut Wire,
     connection: &'a TcpConnection,
     exposure: &'a dyn Exposure,
     method: Option<PersistMethod>,
@@ -322,7 +321,7 @@ impl Server<'_> {
     fn send_all(&mut self) -> Step<()> {
         while !self.outbox.is_empty() {
             self.check_stop()?;
-            if self.outbox.send(self.stream).map_err(lost)? > 0 {
+            if self.outbox.send(self.wire).map_err(lost)? > 0 {
                 continue;
             }
             let timeout = Some(self.limits.send_timeout);
@@ -341,7 +340,7 @@ impl Server<'_> {
         {
             return Ok(done);
         }
-        match self.inbox.receive(self.stream).map_err(lost)? {
+        match self.inbox.receive(self.wire).map_err(lost)? {
             Received::Bytes(_) => Ok(true),
             Received::Nothing => Ok(false),
             Received::End => Err(CloseReason::Closed),
@@ -353,11 +352,11 @@ impl Server<'_> {
         let Some(body) = self.body.as_mut().filter(|body| body.refusal.is_none()) else {
             return Ok(None);
         };
+        let Some(socket) = self.wire.direct() else {
+            return Ok(None);
+        };
         let step = body.left.min(DIRECT_STEP_BYTES);
-        match self
-            .exposure
-            .receive(body.key, body.offset, step, self.stream.as_fd())
-        {
+        match self.exposure.receive(body.key, body.offset, step, socket) {
             Err(refusal) => {
                 body.refusal = Some(refusal);
                 Ok(None)
@@ -399,9 +398,9 @@ impl Server<'_> {
         }
     }
 
-    fn await_ready(&self, interest: Interest, timeout: Option<Duration>) -> Step<bool> {
+    fn await_ready(&mut self, interest: Interest, timeout: Option<Duration>) -> Step<bool> {
         let wake = Some(self.connection.wake());
-        let ready = socket::await_ready(self.stream, interest, wake, timeout).map_err(lost)?;
+        let ready = self.wire.await_ready(interest, wake, timeout).map_err(lost)?;
         self.check_stop()?;
         Ok(ready)
     }
@@ -420,13 +419,13 @@ impl Server<'_> {
         let text = reason::encode(refusal);
         let len = u32::try_from(text.len()).expect("bounded by MAX_REASON_BYTES");
         while !self.outbox.is_empty() {
-            if !matches!(self.outbox.send(self.stream), Ok(1..)) {
+            if !matches!(self.outbox.send(self.wire), Ok(1..)) {
                 return;
             }
         }
         self.outbox.push(&Answer::Stopped { len }.encode());
         self.outbox.push(&text);
-        let _ = self.outbox.send(self.stream);
+        let _ = self.outbox.send(self.wire);
     }
 }
 

@@ -69,6 +69,19 @@ pub(super) enum Interest {
 }
 
 impl Interest {
+    pub(super) fn wants_input(self) -> bool {
+        self != Self::Output
+    }
+
+    pub(super) fn wants_output(self) -> bool {
+        self != Self::Input
+    }
+
+    /// It, and output as well.
+    pub(super) fn and_output(self) -> Self {
+        if self == Self::Input { Self::Both } else { self }
+    }
+
     fn flags(self) -> PollFlags {
         match self {
             Self::Input => PollFlags::IN,
@@ -86,6 +99,32 @@ pub(super) fn await_ready(
     wake: Option<&Wake>,
     timeout: Option<Duration>,
 ) -> io::Result<bool> {
+    poll(fd, interest, wake, timeout).map(Ready::any)
+}
+
+/// What a wait has found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    /// There is input, or the connection is broken.
+    pub(super) input: bool,
+    /// Output is taken, or the connection is broken.
+    pub(super) output: bool,
+    pub(super) woken: bool,
+}
+
+impl Ready {
+    pub(super) fn any(self) -> bool {
+        self.input || self.output || self.woken
+    }
+}
+
+/// As [`await_ready`], telling what it is that is ready.
+pub(super) fn poll(
+    fd: &impl AsFd,
+    interest: Interest,
+    wake: Option<&Wake>,
+    timeout: Option<Duration>,
+) -> io::Result<Ready> {
     let mut fds = [
         PollFd::new(fd, interest.flags()),
         PollFd::from_borrowed_fd(wake.map_or(fd.as_fd(), |wake| wake.event.as_fd()), PollFlags::IN),
@@ -94,9 +133,35 @@ pub(super) fn await_ready(
     // A time-out too long for the system's type is as good as none.
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match rustix::event::poll(&mut fds[..count], timeout.as_ref()) {
-        Ok(ready) => Ok(ready > 0),
-        Err(rustix::io::Errno::INTR) => Ok(true),
+        Ok(_) => {
+            let found = fds[0].revents();
+            let is_broken = found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
+            Ok(Ready {
+                input: is_broken || found.contains(PollFlags::IN),
+                output: is_broken || found.contains(PollFlags::OUT),
+                woken: wake.is_some() && !fds[1].revents().is_empty(),
+            })
+        }
+        Err(rustix::io::Errno::INTR) => Ok(Ready {
+            input: true,
+            output: true,
+            woken: false,
+        }),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The first byte that has come, left where it is. `None` while there is none.
+pub(super) fn peek(stream: &TcpStream) -> io::Result<Option<u8>> {
+    let mut first = [0];
+    loop {
+        return match stream.peek(&mut first) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(Some(first[0])),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
     }
 }
 

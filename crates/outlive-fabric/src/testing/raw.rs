@@ -2,11 +2,16 @@
 //! side does.
 
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::proof::{ChannelBinding, Nonce, Transcript, UNBOUND};
+use crate::tcp::PinnedCertificate;
 use crate::tcp::hello::{
     Challenge, HELLO_BYTES, Hello, REPLY_HEAD_BYTES, RESPONSE_BYTES, Reply, ReplyHead, Response, VERSION,
 };
+use crate::tcp::tls;
 use crate::{ConnectionId, Refusal, SessionInfo, Ticket, TicketId};
 
 /// The nonce that an initiator made by hand uses.
@@ -17,10 +22,41 @@ pub const NONCE: Nonce = [0x6e; 32];
 /// # Errors
 /// The stream's, and bytes that are not the handshake.
 pub fn greet(stream: &mut (impl Read + Write), ticket: &Ticket) -> io::Result<Reply> {
+    greet_bound(stream, ticket, UNBOUND)
+}
+
+/// As [`greet`], with proofs bound to an encrypted connection.
+///
+/// # Errors
+/// As for [`greet`].
+pub fn greet_bound(
+    stream: &mut (impl Read + Write),
+    ticket: &Ticket,
+    binding: ChannelBinding,
+) -> io::Result<Reply> {
     match say_hello(stream, ticket.id)? {
-        Reply::Challenge(challenge) => respond(stream, &client_proof(ticket, &challenge, UNBOUND)),
+        Reply::Challenge(challenge) => respond(stream, &client_proof(ticket, &challenge, binding)),
         other => Ok(other),
     }
+}
+
+/// Encrypts a connection to a target with this certificate. What proofs over it are bound to comes with it.
+///
+/// # Errors
+/// The stream's, and what TLS says.
+pub fn encrypt(
+    mut stream: TcpStream,
+    pinned: &PinnedCertificate,
+) -> io::Result<(StreamOwned<ClientConnection, TcpStream>, ChannelBinding)> {
+    let mut session = pinned.connect().map_err(io::Error::other)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut stream)?;
+    }
+    let mut binding = UNBOUND;
+    session
+        .export_keying_material(&mut binding, tls::EXPORTER_LABEL, None)
+        .map_err(io::Error::other)?;
+    Ok((StreamOwned::new(session, stream), binding))
 }
 
 /// Says hello with [`NONCE`] and reads what the target says to it.

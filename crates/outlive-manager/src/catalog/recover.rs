@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use outlive_fabric::tcp::ConnectOptions;
+use outlive_fabric::tcp::{ConnectOptions, PinnedCertificate, TlsPolicy};
 use outlive_fabric::{FabricError, RegionId, Ticket};
 use outlive_layout::catalog::{Catalog as State, Extent, Record};
 use outlive_layout::{ReadError, Reader, Recovery, RecoveryOptions, Start, Writer};
-use outlive_proto::v1::AttachResponse;
+use outlive_proto::v1::{AttachResponse, DataTls};
 
 use super::driver::{DriveError, Driver};
 use super::writer::{CatalogWriter, Engine, now_ns};
@@ -29,12 +29,16 @@ impl Recovered {
         ticket: Ticket,
     ) -> Result<Self, AttachError> {
         let (address, generation) = (response.data_address.clone(), response.manager_generation);
+        let options = ConnectOptions {
+            tls: pinned(response),
+            ..ConnectOptions::default()
+        };
         let allocatable = Extent {
             start: response.allocatable_start,
             len: response.allocatable_len,
         };
         let opening = tokio::task::spawn_blocking(move || {
-            let endpoint = connect(&address, &ticket, &ConnectOptions::default())?;
+            let endpoint = connect(&address, &ticket, &options)?;
             let driver = Driver::new(endpoint).map_err(drive_error)?;
             recover(driver, region, generation, allocatable)
         });
@@ -55,6 +59,17 @@ impl Recovered {
         CatalogWriter::start(engine)
             .map_err(|error| AttachError::Catalog(format!("its thread cannot be started: {error}")))
     }
+}
+
+/// The unit's certificate, where the connection to it is encrypted.
+fn pinned(response: &AttachResponse) -> Option<PinnedCertificate> {
+    let policy = match response.data_tls() {
+        DataTls::Require => TlsPolicy::Require,
+        DataTls::Allow => TlsPolicy::Allow,
+        DataTls::Off | DataTls::Unspecified => TlsPolicy::Off,
+    };
+    let certificate = || PinnedCertificate::new(response.data_certificate.clone());
+    policy.encrypts(&response.data_address).then(certificate)
 }
 
 fn recover(

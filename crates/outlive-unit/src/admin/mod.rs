@@ -258,6 +258,7 @@ impl Core {
         self.events.send(crate::events::Event::Attached(generation));
         tracing::info!(%manager, generation, "manager attached");
         let geometry = self.volume.geometry();
+        let (data_tls, data_certificate) = self.data_tls();
         Ok(AttachResponse {
             manager_generation: generation,
             incarnation: self.volume.incarnation(),
@@ -267,9 +268,10 @@ impl Core {
             catalog_region: geometry.catalog_region.to_vec(),
             catalog_len: geometry.catalog_data_len(),
             data_address: self.data_address(),
+            data_tls: data_tls.into(),
+            data_certificate,
             strongest: convert::level(self.volume.medium().persistence()).into(),
             connections: self.live(None),
-            ..AttachResponse::default()
         })
     }
 
