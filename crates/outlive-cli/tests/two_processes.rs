@@ -64,10 +64,25 @@ impl Pair {
     }
 
     fn unit_on(&self, trust: &Path, admin: &str, data: &str) -> Running {
+        self.unit_with(trust, admin, data, "off")
+    }
+
+    fn unit_with(&self, trust: &Path, admin: &str, data: &str, data_tls: &str) -> Running {
         let media = format!("file:{},size=64MiB", self.world.medium().display());
         let trust = trust.to_str().unwrap();
         let arguments = [
-            "unit", "--json", "--media", &media, "--admin", admin, "--data", data, "--trust", trust,
+            "unit",
+            "--json",
+            "--media",
+            &media,
+            "--admin",
+            admin,
+            "--data",
+            data,
+            "--trust",
+            trust,
+            "--data-tls",
+            data_tls,
         ];
         Running::start(self.world.command(arguments))
     }
@@ -190,6 +205,21 @@ fn regions_are_served_through_both_and_both_end_cleanly() {
     // The manager goes first, or last: the unit does not mind.
     manager.stop();
     unit.stop();
+}
+
+#[test]
+fn an_encrypted_unit_is_managed_and_used_and_its_new_certificate_found_after_a_restart() {
+    let pair = Pair::new();
+    let unit = pair.unit_with(&pair.trust(), "127.0.0.1:0", "127.0.0.1:0", "require");
+    let _manager = pair.manager(&unit);
+    let world = &pair.world;
+    world.ok(&["region", "create", "orders", "--size", "8MiB"]);
+    world.ok_with_input(&["save", "orders"], &noise(1, 1_000_000));
+    let before = unit.ready.clone();
+    unit.process.kill();
+    let address = |name: &str| before[name].as_str().unwrap();
+    let _unit = pair.unit_with(&pair.trust(), address("admin"), address("data"), "require");
+    assert!(world.ok(&["load", "orders", "--retry-for", "60s"]) == noise(1, 1_000_000));
 }
 
 #[test]
