@@ -66,9 +66,7 @@ impl Wire {
                 return Ok(());
             } else if tls.ended {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            } else if tls.take_in()? {
-                continue;
-            } else if tls.ended {
+            } else if tls.take_in()? || tls.ended {
                 continue;
             } else {
                 Interest::Input
