@@ -18,11 +18,11 @@ use outlive_proto::v1::{
     CloseRegionRequest, CloseRegionResponse, ErrorCode, LiveConnection, OpenRegionRequest, Opened,
     ReconnectRegionRequest, Region, RegionKind, Role, TakeoverRegionRequest,
 };
-use tokio::sync::OwnedMutexGuard;
 
 use crate::access::{Leave, Right, Want};
 use crate::call::Call;
 use crate::catalog::{RegionRecord, layout_id};
+use crate::live::{Purpose, RegionLock};
 use crate::rate::Pass;
 use crate::shared::{Attachment, Shared};
 use crate::{account, limits};
@@ -180,10 +180,14 @@ impl Shared {
         &self,
         caller: &Caller,
         want: &Want<'_>,
-    ) -> Result<(OwnedMutexGuard<()>, RegionRecord), ControlError> {
+    ) -> Result<(RegionLock, RegionRecord), ControlError> {
         let RegionRecord { id, .. } = self.catalog.authorised(caller, want)?;
         let name = want.region().unwrap_or_default();
-        let lock = tokio::time::timeout(limits::REGION_WAIT, self.live.lock_of(id).lock_owned());
+        let purpose = match want {
+            Want::Read(_) => Purpose::Read,
+            _ => Purpose::Change,
+        };
+        let lock = tokio::time::timeout(limits::REGION_WAIT, self.live.lock_region(id, purpose));
         let lock = lock.await.map_err(|_elapsed| {
             let waited = limits::REGION_WAIT.as_secs();
             let message = format!("others have worked on region {name:?} for {waited} s: try again");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use outlive_fabric::RegionId;
 use outlive_proto::v1::LiveConnection;
 use outlive_proto::v1::region_event::Kind;
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedMutexGuard, broadcast};
 use tokio::time::Instant;
 
 use crate::limits;
@@ -25,6 +25,8 @@ pub(crate) struct Live {
 struct Entry {
     /// Held across every operation that changes the region, so that races have one winner.
     lock: Arc<tokio::sync::Mutex<()>>,
+    /// Taken before the lock by who wants to read only, so that one of them at most waits in front of a takeover.
+    readers: Arc<tokio::sync::Mutex<()>>,
     connections: BTreeMap<u64, LiveConnection>,
     ticket: Option<WriteTicket>,
     /// Manager generation under which the translation was programmed.
@@ -32,6 +34,24 @@ struct Entry {
     /// Manager generation under which the owner was last seen or granted access.
     owner_seen: u64,
     watchers: Option<broadcast::Sender<Kind>>,
+}
+
+/// What a region is locked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To let somebody read.
+    Read,
+    /// Anything else.
+    Change,
+}
+
+/// A region that nobody else changes meanwhile.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct RegionLock {
+    // Given up first, so that whoever waits for it comes before the next reader.
+    _lock: OwnedMutexGuard<()>,
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 /// A write ticket that was issued and whose connection was not seen yet.
@@ -53,9 +73,21 @@ pub(crate) struct Presence {
 }
 
 impl Live {
-    /// The lock under which a region is changed.
-    pub(crate) fn lock_of(&self, region: RegionId) -> Arc<tokio::sync::Mutex<()>> {
-        Arc::clone(&self.lock().entry(region).or_default().lock)
+    /// Takes the lock under which a region is changed.
+    pub(crate) async fn lock_region(&self, region: RegionId, purpose: Purpose) -> RegionLock {
+        let (lock, readers) = {
+            let mut regions = self.lock();
+            let entry = regions.entry(region).or_default();
+            (Arc::clone(&entry.lock), Arc::clone(&entry.readers))
+        };
+        let turn = match purpose {
+            Purpose::Read => Some(readers.lock_owned().await),
+            Purpose::Change => None,
+        };
+        RegionLock {
+            _lock: lock.lock_owned().await,
+            _turn: turn,
+        }
     }
 
     /// Replaces every connection by what the unit says is alive, and forgets tickets: the unit that they

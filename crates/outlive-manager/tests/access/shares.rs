@@ -1,6 +1,7 @@
 //! One identity cannot use up what all share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use outlive_manager::limits;
 use outlive_proto::v1::ErrorCode;
@@ -72,4 +73,47 @@ async fn the_calls_of_one_identity_are_bounded_and_others_are_answered() {
         }
     }
     p.show("r").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_readers_stands_in_no_takeovers_way() {
+    const CROWD: usize = 100;
+    let unit = support::unit(&memory(64));
+    let fuse = Fuse::new();
+    let admin = fused_admin(unit.admin_client(), Arc::clone(&fuse)).await;
+    let world = World::with(unit, support::options(admin)).await;
+    support::create(&world.client, raw("r", &["p"], &["b"]))
+        .await
+        .unwrap();
+    let held = fuse.admitting.lock().await;
+    let opened = Arc::new(AtomicUsize::new(0));
+    let crowd: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let (b, opened) = (world.client_as("b"), Arc::clone(&opened));
+            tokio::spawn(async move {
+                b.backup("r").await.unwrap();
+                opened.fetch_add(1, Ordering::SeqCst)
+            })
+        })
+        .collect();
+    fuse.admit_asked.notified().await;
+    let p = world.client_as("p");
+    let taking = tokio::spawn({
+        let p = p.clone();
+        async move { p.take_over("r", 0, "").await }
+    });
+    // While it is on its way, the others of the crowd have long been.
+    for _ in 0..50 {
+        p.show("r").await.unwrap();
+    }
+    let fencing = fuse.fencing.lock().await;
+    drop(held);
+    fuse.fence_asked.notified().await;
+    let before = opened.load(Ordering::SeqCst);
+    drop(fencing);
+    taking.await.unwrap().unwrap();
+    assert!(before < CROWD / 2, "{before} of {CROWD} readers came first");
+    for reader in crowd {
+        reader.await.unwrap();
+    }
 }
