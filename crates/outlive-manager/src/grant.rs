@@ -583,14 +583,7 @@ fn is_primary(role: Role) -> Result<bool, ControlError> {
 
 /// What others are told about the owner; never empty, since an empty owner says that the region is closed.
 fn owner_label(owner: &str, caller: &Caller) -> Result<String, ControlError> {
-    if owner.len() > limits::OWNER_BYTES {
-        let message = format!(
-            "an owner's label has at most {} bytes, not {}",
-            limits::OWNER_BYTES,
-            owner.len()
-        );
-        return Err(ControlError::new(ErrorCode::Invalid, message));
-    }
+    crate::label::check("an owner's label", owner)?;
     Ok(if owner.is_empty() {
         caller.name.to_string()
     } else {

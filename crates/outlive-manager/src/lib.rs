@@ -41,6 +41,7 @@ mod error;
 mod grant;
 mod identities;
 mod keeper;
+mod label;
 pub mod limits;
 mod lists;
 mod live;

@@ -356,15 +356,7 @@ fn check_report(pair: &str, status: &MemberStatus) -> Result<(), ControlError> {
             status.id.len()
         )));
     }
-    if status.address.len() > limits::OWNER_BYTES {
-        let message = format!(
-            "a member's address has at most {} bytes, not {}",
-            limits::OWNER_BYTES,
-            status.address.len()
-        );
-        return Err(invalid(message));
-    }
-    Ok(())
+    crate::label::check("a member's address", &status.address)
 }
 
 fn invalid(message: impl Into<String>) -> ControlError {

@@ -1,14 +1,17 @@
 //! Tenants that take all they can get: others get theirs all the same.
 
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use outlive_fabric::Refusal;
 use outlive_fabric::tcp::hello::Reply;
 use outlive_fabric::testing::raw;
-use outlive_proto::v1::{MemberStatus, ReportMemberRequest, Role, StatusRequest, WatchRegionRequest};
+use outlive_proto::FromStatus;
+use outlive_proto::v1::{
+    ErrorCode, MemberStatus, OpenRegionRequest, ReportMemberRequest, Role, StatusRequest, WatchRegionRequest,
+};
 
 use crate::bystander::Bystander;
 use crate::people::People;
@@ -31,6 +34,82 @@ fn world() -> (World, Serve) {
     people.region("mallorys", &["mallory"], &[]);
     people.region("heirs", &["heir"], &[]);
     (world, serve)
+}
+
+#[test]
+fn a_tenant_that_floods_the_manager_keeps_no_other_from_taking_over() {
+    let (world, _serve) = world();
+    let people = People::of(&world);
+    let bystander = Bystander::start(session(&world));
+    let (ended, refused) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        // What exists and what does not cost the same.
+        for name in ["mallorys", "heirs", "absent", "mallorys"] {
+            let mallory = people.control("mallory");
+            let (ended, refused) = (&ended, &refused);
+            scope.spawn(move || {
+                while !ended.load(Ordering::Acquire) {
+                    mallory.runtime.block_on(async {
+                        let mut calls = tokio::task::JoinSet::new();
+                        for _ in 0..200 {
+                            let mut client = mallory.client.clone();
+                            let request = OpenRegionRequest {
+                                name: name.to_owned(),
+                                role: Role::Backup.into(),
+                                ..OpenRegionRequest::default()
+                            };
+                            calls.spawn(async move { client.open_region(request).await });
+                        }
+                        while let Some(answer) = calls.join_next().await {
+                            if let Err(status) = answer.unwrap()
+                                && status
+                                    .control_error()
+                                    .is_some_and(|error| error.code == ErrorCode::Limit)
+                            {
+                                refused.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    });
+                }
+            });
+        }
+        let mut heir = people.control("heir");
+        let until = Instant::now() + FLOOD;
+        while Instant::now() < until {
+            heir.try_open("heirs", Role::Primary)
+                .expect("the flood is not hers");
+            thread::sleep(Duration::from_millis(20));
+        }
+        ended.store(true, Ordering::Release);
+    });
+    assert!(refused.load(Ordering::Relaxed) > 0, "the flood met its limit");
+    bystander.finish();
+}
+
+#[test]
+fn requests_that_are_too_long_cost_nothing() {
+    let (world, serve) = world();
+    let people = People::of(&world);
+    let bystander = Bystander::start(session(&world));
+    let before = Vitals::of(&serve);
+    let mallory = people.control("mallory");
+    mallory.runtime.block_on(async {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let mut client = mallory.client.clone();
+            let request = OpenRegionRequest {
+                name: "x".repeat(3 << 20),
+                ..OpenRegionRequest::default()
+            };
+            calls.spawn(async move { client.open_region(request).await });
+        }
+        while let Some(answer) = calls.join_next().await {
+            let status = answer.unwrap().unwrap_err();
+            assert!(status.message().len() < 1000, "a short answer to a long question");
+        }
+    });
+    before.assert_grown_by_less_than(&serve, 64 << 20, 16);
+    bystander.finish();
 }
 
 #[test]

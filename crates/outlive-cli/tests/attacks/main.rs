@@ -22,6 +22,7 @@ mod impostor;
 mod names;
 mod people;
 mod proxy;
+mod races;
 mod ranges;
 mod rights;
 mod secrets;

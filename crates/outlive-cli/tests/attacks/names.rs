@@ -101,10 +101,11 @@ fn a_hidden_region_and_an_absent_one_are_refused_alike() {
     let bystander = Bystander::start(session(&world));
     // Alive, idle and closed owners must not differ either.
     let alices = people.session("alice");
-    let mut mallory = people.control("mallory");
     for state in ["never opened", "owned by one that is alive", "closed"] {
         let owner = (state == "owned by one that is alive")
             .then(|| alices.raw(HIDDEN, &outlive::RawOptions::default()).unwrap());
+        // Somebody new each time: who is refused often is told to wait.
+        let mut mallory = people.control(&format!("mallory-{}", state.len()));
         for (number, (method, call)) in calls().into_iter().enumerate() {
             let hidden = call(&mut mallory, HIDDEN).expect_err(method);
             let absent = call(&mut mallory, ABSENT).expect_err(method);
@@ -214,4 +215,92 @@ fn what_takes_an_administrator_takes_an_administrator() {
             assert_eq!(error.missing_right, "administrator", "{method} {name}: {status}");
         }
     }
+}
+
+#[test]
+fn what_others_are_shown_cannot_drive_their_terminal() {
+    let world = World::in_memory();
+    let _serve = world.serve();
+    let people = People::of(&world);
+    people.region("mallorys", &["mallory"], &[]);
+    let mut mallory = people.control("mallory");
+    for hostile in [
+        "\u{1b}]0;owned\u{7}",
+        "\u{1b}[2J",
+        "a\nready: nothing to see",
+        "a\u{202e}b",
+        "\u{9b}31m",
+    ] {
+        let open = OpenRegionRequest {
+            name: "mallorys".into(),
+            role: Role::Primary.into(),
+            owner: hostile.into(),
+            ..OpenRegionRequest::default()
+        };
+        let report = ReportMemberRequest {
+            pair: "mallorys".into(),
+            member: Some(MemberStatus {
+                id: vec![1; 16],
+                address: hostile.into(),
+                ..MemberStatus::default()
+            }),
+            ..ReportMemberRequest::default()
+        };
+        let refused = [
+            mallory
+                .runtime
+                .block_on(mallory.client.open_region(open))
+                .map(drop),
+            mallory
+                .runtime
+                .block_on(mallory.client.report_member(report))
+                .map(drop),
+        ];
+        for refused in refused {
+            let error = refused.unwrap_err().control_error().expect("typed");
+            assert_eq!(error.code, ErrorCode::Invalid, "{hostile:?}");
+        }
+    }
+    for arguments in [
+        &["status"][..],
+        &["region", "ls"],
+        &["region", "show", "mallorys"],
+    ] {
+        let shown = world.ok(arguments);
+        assert!(!shown.contains(&0x1b), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_region_made_anew_under_an_old_name_is_not_its_old_owners() {
+    let world = World::in_memory();
+    let _serve = world.serve();
+    let people = People::of(&world);
+    people.region("orders", &["alice"], &["rita"]);
+    let mut alice = people.control("alice");
+    let generation = alice.open("orders", Role::Primary).generation;
+    alice.close("orders", generation);
+    let held_back = alice.open("orders", Role::Backup);
+    session(&world).delete("orders").unwrap();
+    people.region("orders", &["bob"], &[]);
+    let opened = people.control("bob").open("orders", Role::Primary);
+    assert_eq!(
+        opened.generation, generation,
+        "so that only the owner tells them apart"
+    );
+    for refused in [
+        alice.try_reconnect("orders", generation).map(drop),
+        alice.try_open("orders", Role::Backup).map(drop),
+        alice.try_close("orders", generation),
+        people.control("rita").try_open("orders", Role::Backup).map(drop),
+    ] {
+        let error = refused.unwrap_err().control_error().expect("typed");
+        assert_eq!(error.code, ErrorCode::NoSuchRegion, "{error}");
+    }
+    let mut stream = std::net::TcpStream::connect(&held_back.data_address).unwrap();
+    let reply = outlive_fabric::testing::raw::greet(&mut stream, &crate::wire::ticket_of(&held_back));
+    assert!(
+        matches!(reply, Ok(outlive_fabric::tcp::hello::Reply::Refused(_))),
+        "{reply:?}"
+    );
 }

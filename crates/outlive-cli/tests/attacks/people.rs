@@ -1,6 +1,7 @@
 //! Identities and their rights, as an administrator would give them.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use outlive::{Context, Session};
 use outlive_identity::{Authority, Credentials, DEFAULT_VALIDITY};
@@ -10,6 +11,9 @@ use outlive_proto::v1::{
 
 use crate::support::World;
 use crate::wire::Control;
+
+/// Numbers context files, so that each is written once.
+static CONTEXTS: AtomicU64 = AtomicU64::new(0);
 
 /// Whoever may sign certificates here.
 pub(crate) struct People<'a> {
@@ -40,9 +44,10 @@ impl<'a> People<'a> {
     /// A context file with these credentials.
     pub(crate) fn context_with(&self, name: &str, credentials: &Credentials) -> PathBuf {
         let administrators = Context::load(&self.world.path("context.json")).unwrap();
+        let number = CONTEXTS.fetch_add(1, Ordering::Relaxed);
         let path = self
             .world
-            .path(&format!("{}.context.json", name.replace('/', "_")));
+            .path(&format!("{number}.{}.json", name.replace('/', "_")));
         administrators
             .for_identity(credentials.clone())
             .unwrap()

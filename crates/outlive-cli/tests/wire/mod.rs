@@ -15,7 +15,9 @@ use outlive_fabric::tcp::frame::{ANSWER_HEADER_BYTES, Answer, Op, OpFrame};
 use outlive_fabric::tcp::hello::Reply;
 use outlive_fabric::tcp::reason;
 use outlive_fabric::testing::raw;
-use outlive_fabric::{ExposedPart, RegionId, RemoteKey, Rights, Terms, Ticket, TicketId, TicketSecret};
+use outlive_fabric::{
+    ExposedPart, RegionId, RemoteKey, Rights, SessionInfo, Terms, Ticket, TicketId, TicketSecret,
+};
 use outlive_proto::v1::{Opened, Role};
 
 use crate::support::World;
@@ -49,6 +51,11 @@ impl Wire {
             Reply::Welcome { session, .. } => session,
             other => panic!("not let in: {other:?}"),
         };
+        Self::welcomed(stream, ticket, &session)
+    }
+
+    /// A connection that was let in.
+    pub(crate) fn welcomed(stream: TcpStream, ticket: Ticket, session: &SessionInfo) -> Self {
         let key = |part| {
             let info = session.access.iter().find(|info| info.part == part);
             info.expect("access to the part").key.0
@@ -144,6 +151,13 @@ impl Wire {
         self.posted = self.posted.wrapping_add(1);
         let header = OpFrame { tag: self.posted, op }.encode();
         self.stream.write_all(&[&header[..], payload].concat()).is_ok()
+    }
+
+    /// Writes, and waits for the answer: whether it was placed.
+    pub(crate) fn try_write(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        let (key, len) = (RemoteKey(self.key), bytes.len() as u64);
+        self.try_post(Op::Write { key, offset, len }, bytes)
+            && matches!(self.try_answer(), Some((Answer::Placed { .. }, _)))
     }
 
     /// The same as [`post`](Self::post), one byte at a time.
