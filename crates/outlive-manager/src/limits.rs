@@ -71,10 +71,6 @@ pub const WATCHERS_PER_IDENTITY: usize = WATCHERS / 2;
 /// Events that a slow watcher may lag behind before it is given the present state instead of each step.
 pub const WATCH_LAG: usize = 16;
 
-/// Longest request: several times a signing request, the longest there is. What a caller begins to send is held until it is
-/// whole, before anything else bounds it.
-pub const REQUEST_BYTES: usize = 64 << 10;
-
 /// Calls in progress at once; more are refused at once rather than queued without end.
 pub const CALLS_IN_PROGRESS: usize = 1_024;
 
