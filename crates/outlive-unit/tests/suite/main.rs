@@ -5,6 +5,7 @@
 mod admin;
 mod audited;
 mod controlled;
+mod encrypted;
 mod fence;
 mod network;
 mod poison;
