@@ -15,6 +15,7 @@ mod wire;
 mod bystander;
 mod certificates;
 mod control;
+mod encrypted;
 mod floods;
 mod frames;
 mod handshakes;
