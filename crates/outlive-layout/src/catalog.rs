@@ -10,6 +10,7 @@
 mod access;
 mod allocator;
 mod encoding;
+mod error;
 mod identity;
 mod record;
 mod state;
@@ -17,9 +18,10 @@ mod state;
 pub use access::{AccessList, AccessRight};
 pub use allocator::{Allocator, NoSpace};
 pub use encoding::CatalogDecodeError;
+pub use error::{CatalogError, Violation};
 pub use identity::{IdentityEntry, MAX_IDENTITIES, MAX_SERIAL_BYTES, MAX_SERIALS};
 pub use record::{Extent, Record};
-pub use state::{Catalog, CatalogError, Owner, RegionEntry, Violation};
+pub use state::{Catalog, Owner, RegionEntry};
 
 use crate::geometry::BLOCK_BYTES;
 

@@ -23,18 +23,10 @@ use crate::access::{Leave, Right, Want};
 use crate::call::Call;
 use crate::catalog::{RegionRecord, layout_id};
 use crate::live::{Purpose, RegionLock};
+use crate::programming::Fence;
 use crate::rate::Pass;
 use crate::shared::{Attachment, Shared};
 use crate::{account, limits};
-
-/// Which writers a fence stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fence {
-    /// Those of older generations.
-    Below,
-    /// Those of the generation itself, too.
-    Through,
-}
 
 impl Shared {
     /// Opens a region as primary or as backup.
@@ -377,27 +369,6 @@ impl Shared {
         opened
     }
 
-    /// Makes sure that not one byte of an older generation (or, with [`Fence::Through`], of this one) can land any more.
-    async fn fence(
-        &self,
-        attachment: &Attachment,
-        caller: &Caller,
-        record: &RegionRecord,
-        generation: u64,
-        reach: Fence,
-    ) -> Result<(), ControlError> {
-        let through = reach == Fence::Through;
-        let fenced = attachment.checked(attachment.unit.fence(record.id, generation, through).await);
-        let entry = match &fenced {
-            Ok(stopped) => account::done(Act::Fence, caller).count(u64::from(*stopped)),
-            Err(error) if error.code == ErrorCode::NoSuchRegion => return Err(error.clone()),
-            Err(error) => account::failed(Act::Fence, caller, error),
-        };
-        let entry = entry.region(&record.name).generation(generation);
-        self.options.audit.record(&entry);
-        fenced.map(drop)
-    }
-
     async fn admit(
         &self,
         attachment: &Attachment,
@@ -424,56 +395,6 @@ impl Shared {
             region: record.map(|record| self.region_of(&record)),
             ..opened
         }
-    }
-
-    /// Programs a region's translation unless it was under this attachment. Returns whether it did, and so
-    /// wrote the metadata page, too.
-    pub(crate) async fn ensure_programmed(
-        &self,
-        attachment: &Attachment,
-        region: RegionId,
-    ) -> Result<bool, ControlError> {
-        let is_missing = !self.live.is_programmed(region, attachment.manager_generation());
-        if is_missing {
-            self.program(attachment, region).await?;
-        }
-        Ok(is_missing)
-    }
-
-    /// Programs a region's translation and writes its metadata page.
-    pub(crate) async fn program(
-        &self,
-        attachment: &Attachment,
-        region: RegionId,
-    ) -> Result<(), ControlError> {
-        let Some(record) = self.catalog.identified(region) else {
-            return Err(ControlError::new(
-                ErrorCode::NoSuchRegion,
-                format!("region {region} is gone"),
-            ));
-        };
-        self.live.set_programmed(region, 0);
-        let (extents, data_len) = (record.unit_extents(), record.size);
-        let programmed = attachment
-            .unit
-            .program(region, extents, data_len, record.generation)
-            .await;
-        attachment.checked(programmed)?;
-        self.describe_page(attachment, region).await?;
-        self.live.set_programmed(region, attachment.manager_generation());
-        Ok(())
-    }
-
-    /// Rewrites a region's metadata page from the catalog.
-    pub(crate) async fn describe_page(
-        &self,
-        attachment: &Attachment,
-        region: RegionId,
-    ) -> Result<(), ControlError> {
-        let Some(record) = self.catalog.identified(region) else {
-            return Ok(());
-        };
-        attachment.checked(attachment.unit.describe(region, record.page()).await)
     }
 
     /// Carries a grant of write access out. Its owner counts as expected from the beginning, so that stopping the

@@ -48,6 +48,7 @@ mod live;
 mod manager;
 mod options;
 mod pairs;
+mod programming;
 mod rate;
 mod regions;
 mod remote;
