@@ -94,6 +94,12 @@ pub trait Admission: Send + Sync + 'static {
     /// A connection was challenged and answered wrongly. A ticket does not survive many of these.
     fn failed(&self, ticket: TicketId, connection: &dyn Connection);
 
+    /// A connection was turned away before, or without, asking here: it broke the protocol, took too long, was not
+    /// encrypted, or there was no place for it.
+    fn turned_away(&self, refusal: &Refusal, connection: &dyn Connection) {
+        let _ = (refusal, connection);
+    }
+
     /// A connection has proven that it knows the secret of the ticket that [`challenge`](Self::challenge) gave: now
     /// the ticket is used up, if it still is that very ticket. `connection` stops it later; keep it, do
     /// not use it inside this call.

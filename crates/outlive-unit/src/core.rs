@@ -281,6 +281,10 @@ impl Admission for Core {
         self.note_refused(&Refusal::Ticket, connection.peer(), claimed);
     }
 
+    fn turned_away(&self, refusal: &Refusal, connection: &dyn Connection) {
+        self.note_refused(refusal, connection.peer(), None);
+    }
+
     fn admit(&self, ticket: &fabric::Ticket, connection: Arc<dyn Connection>) -> Result<Admitted, Refusal> {
         let peer = connection.peer();
         // Written without the lock: a slow disk shall not hold up a fence.

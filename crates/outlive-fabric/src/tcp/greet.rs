@@ -20,8 +20,10 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// Why a handshake came to nothing.
 pub(super) enum Unproven {
-    /// Worth an answer.
+    /// By us. Worth an answer.
     Refused(Refusal),
+    /// By the admission, which knows. Worth an answer.
+    Denied(Refusal),
     /// The other side went away, or the target is stopping.
     Gone,
 }
@@ -89,7 +91,7 @@ impl<'a> Greeter<'a> {
         let hello = self.receive::<_, HELLO_BYTES>(Hello::decode)?;
         let ticket = self.admission.challenge(hello.ticket, self.connection);
         let mut challenged = Challenged {
-            ticket: ticket.map_err(Unproven::Refused)?,
+            ticket: ticket.map_err(Unproven::Denied)?,
             client_nonce: hello.nonce,
             unit_nonce: Nonce::default(),
         };
@@ -112,7 +114,7 @@ impl<'a> Greeter<'a> {
             return Ok(());
         }
         self.admission.failed(challenged.ticket.id, self.connection);
-        Err(Unproven::Refused(Refusal::Ticket))
+        Err(Unproven::Denied(Refusal::Ticket))
     }
 
     /// Sends the last word of a handshake that came as far as a challenge.

@@ -304,8 +304,13 @@ impl Newcomer<'_> {
     fn turn_away(&self, greeter: &mut Greeter<'_>, unproven: Unproven, challenged: Option<&Challenged>) {
         self.hub.lobby.reach(self.connection.id(), Stage::Refused);
         self.connection.confirm_stopped();
-        let Unproven::Refused(refusal) = unproven else {
-            return;
+        let refusal = match unproven {
+            Unproven::Gone => return,
+            Unproven::Denied(refusal) => refusal,
+            Unproven::Refused(refusal) => {
+                self.hub.admission.turned_away(&refusal, self.connection.as_ref());
+                refusal
+            }
         };
         tracing::debug!(peer = self.connection.peer(), %refusal, "connection refused");
         if !self.hub.is_worth_an_answer(self.source) {
@@ -337,7 +342,7 @@ impl Newcomer<'_> {
         }
         let named: Arc<dyn Connection> = Arc::<TcpConnection>::clone(connection);
         let admitted = hub.admission.admit(&challenged.ticket, named);
-        let admitted = admitted.map_err(Unproven::Refused)?;
+        let admitted = admitted.map_err(Unproven::Denied)?;
         let guest = self.guest.take();
         let serving = || {
             drop(guest);

@@ -1,10 +1,13 @@
 //! What the unit writes into the audit log (U5, M7).
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use outlive_audit::{Audit, AuditOptions};
-use outlive_fabric::{Endpoint, RemoteKey};
+use outlive_fabric::testing::raw;
+use outlive_fabric::{Endpoint, RemoteKey, TicketSecret};
 use outlive_media::{MediaSpec, Stored};
 use outlive_proto::v1::{AttachRequest, ErrorCode};
 use outlive_unit::UnitOptions;
@@ -122,6 +125,26 @@ fn who_is_not_let_in() {
     assert_eq!(refused["outcome"], "refused");
     assert!(refused["source"].as_str().unwrap().starts_with("127.0.0.1:"));
     assert!(refused["reason"].as_str().unwrap().contains("ticket"));
+}
+
+#[test]
+fn who_speaks_no_protocol_and_who_answers_wrongly() {
+    let (log, rig) = rig();
+    let region = rig.region(1, &[(0, 4)]);
+    let mut stream = TcpStream::connect(rig.address()).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let garbage = log.await_lines("connect", 1).remove(0);
+    assert_eq!(garbage["outcome"], "refused");
+    assert_eq!(garbage["source"], stream.local_addr().unwrap().to_string());
+    assert!(garbage["reason"].as_str().unwrap().contains("protocol"));
+
+    let mut guessed = rig.admit_for("tenant", region, false, 1, 10_000).unwrap();
+    guessed.secret = TicketSecret::new([0; 32]);
+    raw::greet(&mut TcpStream::connect(rig.address()).unwrap(), &guessed).unwrap();
+    let lines = log.await_lines("connect", 2);
+    let names = ["outcome", "identity"];
+    assert_eq!(fields(&lines[1], &names), json!(["refused", "tenant"]));
+    assert!(!lines[1].to_string().contains("secret\":"));
 }
 
 #[test]
