@@ -19,6 +19,7 @@ mod encrypted;
 mod floods;
 mod frames;
 mod handshakes;
+mod http2;
 mod impostor;
 mod names;
 mod people;

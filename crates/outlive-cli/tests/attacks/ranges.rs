@@ -1,6 +1,6 @@
 //! Every combination of offset and length around the borders, up to 2^64−1 and sums beyond it.
 
-use outlive::{RawOptions, RegionSpec};
+use outlive::{RawOptions, RegionSpec, Session};
 use outlive_fabric::tcp::MAX_OP_BYTES;
 use outlive_fabric::tcp::frame::{Answer, Op};
 use outlive_fabric::tcp::reason;
@@ -12,6 +12,8 @@ use crate::support::{World, noise};
 use crate::wire::Wire;
 
 const LIMIT: u64 = 1 << 20;
+/// They lie side by side.
+const REGIONS: [&str; 3] = ["before", "target", "after"];
 /// Longest write that is sent with its payload: beyond it nothing changes but the time that sending takes.
 const SENT_BYTES: u64 = 2 * LIMIT;
 
@@ -87,29 +89,36 @@ impl Target {
     }
 }
 
+/// Three regions side by side, each full of noise of its own, and their bytes.
+fn neighbourhood(session: &Session) -> Vec<Vec<u8>> {
+    let made = (1..).zip(REGIONS).map(|(seed, name)| {
+        session.create(name, &RegionSpec::raw(LIMIT)).unwrap();
+        let bytes = noise(seed, LIMIT as usize);
+        let mut region = session.raw(name, &RawOptions::default()).unwrap();
+        region.write(0, &bytes).unwrap();
+        bytes
+    });
+    made.collect()
+}
+
+fn assert_holds(session: &Session, region: &str, bytes: &[u8]) {
+    let mut found = vec![0; bytes.len()];
+    session.raw_reader(region).unwrap().read(0, &mut found).unwrap();
+    assert!(found == bytes, "{region} is what it was");
+}
+
 #[test]
 fn every_offset_and_length_is_inside_or_refused() {
     let world = World::with_media("64MiB");
-    let serve = world.serve();
+    let _serve = world.serve();
     let session = session(&world);
-    let mut neighbours = Vec::new();
-    for (seed, name) in (1..).zip(["before", "target", "after"]) {
-        session.create(name, &RegionSpec::raw(LIMIT)).unwrap();
-        let mut region = session.raw(name, &RawOptions::default()).unwrap();
-        let bytes = noise(seed, LIMIT as usize);
-        region.write(0, &bytes).unwrap();
-        if name == "target" {
-            drop(region);
-        } else {
-            neighbours.push((region, bytes));
-        }
-    }
+    let bytes = neighbourhood(&session);
     let bystander = Bystander::start(session.clone());
     let wire = Wire::writer(&world, "target");
     let mut target = Target {
         world,
         wire,
-        bytes: noise(2, LIMIT as usize),
+        bytes: bytes[1].clone(),
     };
 
     for (offset, len) in combinations() {
@@ -149,11 +158,84 @@ fn every_offset_and_length_is_inside_or_refused() {
 
     let found = target.wire.read(0, LIMIT);
     assert!(found == target.bytes, "the region is what it was");
-    for (mut region, bytes) in neighbours {
-        let mut found = vec![0; LIMIT as usize];
-        region.read(0, &mut found).unwrap();
-        assert!(found == bytes, "its neighbours are what they were");
+    drop(target.wire);
+    for (region, bytes) in REGIONS.iter().zip(&bytes) {
+        assert_holds(&session, region, bytes);
     }
     bystander.finish();
-    drop(serve);
+}
+
+/// Operations of any kind on any key and range, many at once, with what stands behind them. Lengths that are too long
+/// to be sent are left out: they end the connection.
+fn random_operations(seed: u64, keys: [u64; 4]) -> Vec<(Op, Vec<u8>)> {
+    let random = noise(seed, 400 * 32);
+    let edges = [
+        0,
+        1,
+        4095,
+        4096,
+        65_535,
+        LIMIT - 1,
+        LIMIT,
+        LIMIT + 1,
+        1 << 32,
+        1 << 63,
+        u64::MAX,
+    ];
+    let operations = random.chunks_exact(32).map(|chunk| {
+        let number = |at: usize| u64::from_le_bytes(chunk[at..at + 8].try_into().unwrap());
+        let key = RemoteKey(keys[chunk[0] as usize % 4]);
+        let near = edges[chunk[1] as usize % edges.len()]
+            .wrapping_add(number(8) % 64)
+            .wrapping_sub(32);
+        let offset = if chunk[2] & 1 == 0 {
+            near
+        } else {
+            number(16) % (2 * LIMIT)
+        };
+        let len = number(24) % (48 << 10);
+        match chunk[3] % 4 {
+            0 => (Op::Read { key, offset, len }, Vec::new()),
+            1 => (Op::Persist { key, offset, len }, Vec::new()),
+            _ => (Op::Write { key, offset, len }, vec![0xdd; len as usize]),
+        }
+    });
+    operations.collect()
+}
+
+#[test]
+fn random_operations_touch_nothing_but_their_own_region() {
+    let world = World::with_media("64MiB");
+    let _serve = world.serve();
+    let session = session(&world);
+    let bytes = neighbourhood(&session);
+    let bystander = Bystander::start(session.clone());
+    let other = Wire::reader(&world, "after");
+    for seed in 1..=10 {
+        let mut wire = Wire::writer(&world, "target");
+        let keys = [wire.key, wire.key, wire.metadata_key, other.key];
+        let page = wire.read_metadata();
+        let mut replies = wire.answers();
+        let reading = std::thread::spawn(move || {
+            while let Some((answer, _)) = replies.try_answer() {
+                assert!(
+                    !matches!(answer, Answer::Stopped { .. }),
+                    "nothing of it breaks the protocol"
+                );
+            }
+        });
+        for (op, payload) in random_operations(seed, keys) {
+            assert!(wire.try_post(op, &payload), "seed {seed}");
+        }
+        wire.post(Op::Close, &[]);
+        reading.join().unwrap();
+        assert!(
+            Wire::reader(&world, "target").read_metadata()[..64] == page[..64],
+            "seed {seed}"
+        );
+    }
+    for at in [0, 2] {
+        assert_holds(&session, REGIONS[at], &bytes[at]);
+    }
+    bystander.finish();
 }

@@ -12,11 +12,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, Stream,
+    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
 };
 
 /// How HTTP/2 begins.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 
 /// How far it came.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,8 +29,27 @@ pub(crate) enum Outcome {
     Closed,
 }
 
+/// An encrypted connection to the control listener.
+pub(crate) type Channel = StreamOwned<ClientConnection, TcpStream>;
+
 /// Connects showing this certificate chain (PEM) with this key (PEM), whether they belong together or not.
 pub(crate) fn knock(address: &str, shown: Option<(&str, &str)>) -> Outcome {
+    match speak(&mut call(address, shown)) {
+        Ok(0) => Outcome::Closed,
+        Ok(_) => Outcome::LetIn,
+        Err(error) => match error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
+            Some(rustls::Error::AlertReceived(alert)) => Outcome::Refused(*alert),
+            Some(other) => panic!("{other}"),
+            None => Outcome::Closed,
+        },
+    }
+}
+
+/// Connects, and leaves the rest to whoever calls.
+pub(crate) fn call(address: &str, shown: Option<(&str, &str)>) -> Channel {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -45,21 +64,11 @@ pub(crate) fn knock(address: &str, shown: Option<(&str, &str)>) -> Outcome {
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from("localhost").unwrap();
-    let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut socket = TcpStream::connect(address).unwrap();
+    let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+    let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    match speak(&mut Stream::new(&mut tls, &mut socket)) {
-        Ok(0) => Outcome::Closed,
-        Ok(_) => Outcome::LetIn,
-        Err(error) => match error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        {
-            Some(rustls::Error::AlertReceived(alert)) => Outcome::Refused(*alert),
-            Some(other) => panic!("{other}"),
-            None => Outcome::Closed,
-        },
-    }
+    socket.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    StreamOwned::new(tls, socket)
 }
 
 /// In TLS 1.3 a client learns whether its certificate was taken from what the server says next.

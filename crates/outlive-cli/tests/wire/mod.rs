@@ -70,6 +70,15 @@ impl Wire {
         }
     }
 
+    /// The same connection again, for a thread that only takes answers.
+    pub(crate) fn answers(&self) -> Self {
+        Self {
+            stream: self.stream.try_clone().expect("a descriptor"),
+            ticket: self.ticket.clone(),
+            ..*self
+        }
+    }
+
     /// Where the unit listens.
     pub(crate) fn unit(&self) -> SocketAddr {
         self.stream.peer_addr().expect("connected")
