@@ -204,8 +204,9 @@ impl Shared {
     }
 }
 
-/// The entry that makes `name` an administrator whose certificate `serial` counts; `None` where nothing has to change.
-/// One that was revoked stays so: only an administrator lifts that.
+/// The entry that makes `name`, of which nothing is known yet, an administrator whose certificate `serial` counts, or
+/// that counts one more certificate of an administrator; `None` where nothing has to change. One that was revoked, or lost
+/// the role, stays so: only an administrator changes that.
 pub(crate) fn founded(
     known: Option<&IdentityEntry>,
     name: &Name,
@@ -220,17 +221,10 @@ pub(crate) fn founded(
             ..unknown(name)
         });
     };
-    let counts = serial.is_none_or(|serial| known.counts(&serial.0));
-    if known.revoked || known.administrator && counts {
-        return None;
-    }
-    let mut entry = IdentityEntry {
-        administrator: true,
-        ..known.clone()
-    };
-    if let Some(serial) = serial.filter(|_| !counts) {
-        count(&mut entry, serial);
-    }
+    let is_active = known.administrator && !known.revoked;
+    let serial = serial.filter(|serial| is_active && !known.counts(&serial.0))?;
+    let mut entry = known.clone();
+    count(&mut entry, serial);
     Some(entry)
 }
 

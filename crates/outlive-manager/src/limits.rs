@@ -35,13 +35,17 @@ pub const OPENS_PER_SECOND: u32 = 1_000;
 /// Opens that may come at once after a quiet time: a crowd that reconnects to a restarted unit.
 pub const OPEN_BURST: u32 = 2_000;
 
-/// Opens, reconnects and takeovers per second of one identity: half of all, so that no one uses them up. It also bounds
+/// The part of what all share that one identity may take: one that misbehaves leaves most of it, and the services of a
+/// small site may still all run as one.
+const PART_OF_ONE: u32 = 4;
+
+/// Opens, reconnects and takeovers per second of one identity, so that no one uses them up. It also bounds
 /// the tickets that one identity has outstanding: [`IDENTITY_OPEN_BURST`] and [`TICKET_VALID`] times this many, less
 /// than half of what a unit holds.
-pub const IDENTITY_OPENS_PER_SECOND: u32 = OPENS_PER_SECOND / 2;
+pub const IDENTITY_OPENS_PER_SECOND: u32 = OPENS_PER_SECOND / PART_OF_ONE;
 
 /// Opens of one identity that may come at once after a quiet time.
-pub const IDENTITY_OPEN_BURST: u32 = OPEN_BURST / 2;
+pub const IDENTITY_OPEN_BURST: u32 = OPEN_BURST / PART_OF_ONE;
 
 /// Identities, and sources, whose rates are told apart, each at about 150 bytes; the one that was quiet longest makes room.
 pub const RATES: usize = 4_096;
@@ -66,7 +70,7 @@ pub const RECONNECT_GRACE: Duration = Duration::from_secs(2);
 pub const WATCHERS: usize = 4_096;
 
 /// Streams that one identity watches regions with: no one uses them up.
-pub const WATCHERS_PER_IDENTITY: usize = WATCHERS / 2;
+pub const WATCHERS_PER_IDENTITY: usize = WATCHERS / PART_OF_ONE as usize;
 
 /// Events that a slow watcher may lag behind before it is given the present state instead of each step.
 pub const WATCH_LAG: usize = 16;
@@ -75,7 +79,7 @@ pub const WATCH_LAG: usize = 16;
 pub const CALLS_IN_PROGRESS: usize = 1_024;
 
 /// Calls of one identity in progress at once: no one uses them up.
-pub const CALLS_PER_IDENTITY: usize = CALLS_IN_PROGRESS / 2;
+pub const CALLS_PER_IDENTITY: usize = CALLS_IN_PROGRESS / PART_OF_ONE as usize;
 
 /// Calls in progress, and streams, that are kept for administrators: who can end what the others do gets in.
 pub const KEPT_FOR_ADMINISTRATORS: usize = 64;
@@ -84,7 +88,7 @@ pub const KEPT_FOR_ADMINISTRATORS: usize = 64;
 pub const LONG_POLLS: usize = 16_384;
 
 /// Calls of one identity that wait so: no one uses them up.
-pub const LONG_POLLS_PER_IDENTITY: usize = LONG_POLLS / 2;
+pub const LONG_POLLS_PER_IDENTITY: usize = LONG_POLLS / PART_OF_ONE as usize;
 
 /// Catalog changes that wait for the writer: each belongs to a call in progress.
 pub const CATALOG_QUEUE: usize = CALLS_IN_PROGRESS;

@@ -37,8 +37,9 @@ pub struct ManagerOptions {
     pub identity_opens_per_second: u32,
     /// Opens of one identity that may come at once after a quiet time.
     pub identity_open_burst: u32,
-    /// Identities that are made administrators at every attach unless they are, or were revoked; with the serial number
-    /// of the one certificate that counts, where not every one does. So the first administrator gets in.
+    /// Identities that are made administrators at an attach if the catalog does not know them; with the serial number of
+    /// the one certificate that counts, where not every one does. So the first administrator gets in; who was revoked or
+    /// lost the role stays without.
     pub administrators: Vec<(Name, Option<Serial>)>,
     /// Signs certificates for `IssueIdentity`; `None`: they come from an authority of one's own.
     pub authority: Option<Arc<Authority>>,

@@ -127,6 +127,13 @@ impl Pairs {
         }
     }
 
+    /// Forgets a pair whose region is gone, and wakes whoever waits for its members.
+    pub(crate) fn forget(&self, name: &str) {
+        if let Some(pair) = self.lock().remove(name) {
+            pair.changed.notify_waiters();
+        }
+    }
+
     /// How the pairs are that `is_shown` lets through, by name.
     pub(crate) fn status(&self, is_shown: impl Fn(&str) -> bool) -> Vec<PairStatus> {
         let mut pairs = self.lock();

@@ -85,6 +85,8 @@ impl Shared {
         .await?;
         self.live.tell(record.id, Kind::Deleted);
         self.live.forget(record.id);
+        // Whoever makes a region of this name next must not see, or ask, the members of this one's pair.
+        self.pairs.forget(&record.name);
         tracing::info!(name = record.name, region = %record.id, "deleted a region");
         let entry = account::done(Act::DeleteRegion, caller).region(&record.name);
         self.options

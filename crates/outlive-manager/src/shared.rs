@@ -160,7 +160,7 @@ impl Shared {
                 what: "calls that wait",
                 all: limits::LONG_POLLS,
                 each: limits::LONG_POLLS_PER_IDENTITY,
-                kept: 0,
+                kept: limits::KEPT_FOR_ADMINISTRATORS,
             }),
             identities: tokio::sync::Mutex::default(),
             link: watch::Sender::new(Link::Away {

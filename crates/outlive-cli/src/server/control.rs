@@ -18,6 +18,9 @@ use crate::failure::Failure;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Calls in progress over one connection; a client that wants more waits.
 const CALLS_PER_CONNECTION: usize = 256;
+/// Streams over one connection, those included whose request has not come in whole: each holds memory before anybody
+/// knows what it asks. Above what a session's watches need; a client that wants more waits.
+const STREAMS_PER_CONNECTION: u32 = 1_024;
 
 /// Connections that the system holds until they are accepted. When there are more, it drops a newcomer's first packet, and
 /// the newcomer tries again only after a second: too long behind a flood that is gone in milliseconds.
@@ -69,6 +72,7 @@ pub(crate) fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async {
             // A dropped sender is a stop, too.

@@ -101,6 +101,39 @@ fn garbage_on_the_control_port_is_told_nothing() {
     bystander.finish();
 }
 
+/// Requests that never come in whole hold memory before anybody knows what they ask: a server without a bound tells
+/// none in its settings.
+#[test]
+fn requests_that_never_come_in_whole_are_bounded() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    let (world, _serve, bystander) = scene();
+    let context = outlive::Context::load(&world.path("context.json")).unwrap();
+    let connector = outlive_identity::connector(context.client_tls(), context.control(), LOCKED_OUT);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let settings = runtime.block_on(async {
+        let mut stream = connector.connect().await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(head[3], 4, "a server speaks first of its settings");
+        let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+        stream.read_exact(&mut settings).await.unwrap();
+        settings
+    });
+    let setting = settings.chunks_exact(6).find_map(|setting| {
+        let name = u16::from_be_bytes([setting[0], setting[1]]);
+        let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]);
+        (name == MAX_CONCURRENT_STREAMS).then_some(value)
+    });
+    assert!(
+        setting.is_some_and(|streams| (1..=1024).contains(&streams)),
+        "{setting:?}"
+    );
+    bystander.finish();
+}
+
 #[test]
 fn the_metrics_port_serves_metrics_and_is_held_up_by_nobody() {
     let (world, serve, bystander) = scene();

@@ -172,6 +172,26 @@ async fn lists_and_status_show_what_the_caller_may_see() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_region_takes_its_pair_along() {
+    let world = World::new(&memory(256)).await;
+    let pairs_of = async |owner: &str| {
+        let status = typed(world.client_as(owner).status(StatusRequest {}).await);
+        status.unwrap().pairs.len()
+    };
+    crate::support::create(&world.client, raw("r", &["ann"], &[])).await.unwrap();
+    let report = ReportMemberRequest {
+        pair: "r".into(),
+        member: Some(member()),
+        ..ReportMemberRequest::default()
+    };
+    typed(world.client_as("ann").report_member(report).await).unwrap();
+    assert_eq!(pairs_of("ann").await, 1);
+    world.client.delete("r").await.unwrap();
+    crate::support::create(&world.client, raw("r", &["bob"], &[])).await.unwrap();
+    assert_eq!(pairs_of("bob").await, 0, "members of the tenant before");
+}
+
 /// The calls that `manager.proto` defines.
 fn calls_of_the_service() -> impl Iterator<Item = &'static str> {
     const PROTO: &str = include_str!("../../../outlive-proto/proto/outlive/v1/manager.proto");

@@ -279,7 +279,7 @@ async fn outlives_own_processes_have_no_roles_and_cannot_be_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_administrators_of_the_options_get_in_unless_they_were_revoked() {
+async fn the_administrators_of_the_options_get_in_unless_it_was_taken_from_them() {
     let unit = support::unit(&memory(64));
     let attach = async |serial: u8| {
         let mut options = support::options(unit.admin_client());
@@ -298,6 +298,10 @@ async fn the_administrators_of_the_options_get_in_unless_they_were_revoked() {
     let manager = attach(2).await;
     assert!(as_first(&manager, 1).await.unwrap().administrator);
     assert!(as_first(&manager, 2).await.unwrap().administrator);
+    // What an administrator took away, no start gives back.
+    support::serve(&manager).await.admit("first", false).await.unwrap();
+    let manager = attach(2).await;
+    assert!(!as_first(&manager, 2).await.unwrap().administrator);
     support::serve(&manager).await.revoke("first").await.unwrap();
     let manager = attach(2).await;
     assert_eq!(as_first(&manager, 2).await.unwrap_err().code, ErrorCode::NoAccess);

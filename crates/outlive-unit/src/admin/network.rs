@@ -30,6 +30,10 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Connections of one identity. A manager needs one; those that it left behind when its host vanished last until they
 /// are noticed.
 const MAX_CONNECTIONS_PER_IDENTITY: usize = 64;
+/// Streams over a manager's connection: its calls in progress (1,024 and its own) fit.
+const MANAGER_STREAMS: u32 = 2_048;
+/// Streams of somebody who is told that it is no manager.
+const STRANGER_STREAMS: u32 = 16;
 /// How long somebody who is no manager may listen to being refused.
 const STRANGER_AGE: Duration = Duration::from_secs(2);
 /// And how long after that until the connection is cut.
@@ -76,6 +80,7 @@ pub(crate) async fn serve(
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(MANAGER_STREAMS)
         .add_service(service)
         .serve_with_incoming_shutdown(of_managers, stopped)
         .await
@@ -136,6 +141,7 @@ impl Strangers {
         };
         let server = Server::builder()
             .max_connection_age(STRANGER_AGE)
+            .max_concurrent_streams(STRANGER_STREAMS)
             .max_connection_age_grace(STRANGER_GRACE)
             .add_service(self.service.clone());
         let connection = tokio_stream::once(Ok::<_, io::Error>(connection));
