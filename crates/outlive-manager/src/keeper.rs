@@ -92,7 +92,10 @@ async fn found(
 ) -> Result<(), AttachError> {
     for (name, serial) in &options.administrators {
         let known = catalog.identity(name.as_str());
-        if known.as_ref().is_some_and(|known| known.revoked || !known.administrator) {
+        if known
+            .as_ref()
+            .is_some_and(|known| known.revoked || !known.administrator)
+        {
             tracing::warn!(%name, "was revoked or lost the role, and so is not made an administrator at start");
         }
         let Some(identity) = identities::founded(known.as_ref(), name, serial.as_ref(), now_ms()) else {
@@ -107,7 +110,9 @@ async fn found(
         })?;
         tracing::info!(%name, "made an administrator");
         let entry = Entry::done(Act::AdmitIdentity).by(&options.name);
-        options.audit.record(&entry.about(name.as_str()).right("+administrator"));
+        options
+            .audit
+            .record(&entry.about(name.as_str()).right("+administrator"));
     }
     Ok(())
 }

@@ -41,9 +41,11 @@ async fn a_hundred_thousand_regions_are_recovered_listed_and_opened() {
 async fn a_snapshot_of_several_pieces_is_saved_and_recovered() {
     let unit = support::unit(&memory(256));
     fill_catalog(&unit, 12_000).await;
-    let manager = Manager::attach(support::options(unit.admin_client()))
-        .await
-        .unwrap();
+    let mut options = support::options(unit.admin_client());
+    // Faster than one identity may be for long.
+    options.identity_open_burst = options.open_burst;
+    options.identity_opens_per_second = options.opens_per_second;
+    let manager = Manager::attach(options).await.unwrap();
     let client = support::serve(&manager).await;
     let before = support::audit::snapshot_sequence(&client).await;
     let owner = "x".repeat(200);

@@ -179,7 +179,9 @@ async fn a_deleted_region_takes_its_pair_along() {
         let status = typed(world.client_as(owner).status(StatusRequest {}).await);
         status.unwrap().pairs.len()
     };
-    crate::support::create(&world.client, raw("r", &["ann"], &[])).await.unwrap();
+    crate::support::create(&world.client, raw("r", &["ann"], &[]))
+        .await
+        .unwrap();
     let report = ReportMemberRequest {
         pair: "r".into(),
         member: Some(member()),
@@ -188,7 +190,9 @@ async fn a_deleted_region_takes_its_pair_along() {
     typed(world.client_as("ann").report_member(report).await).unwrap();
     assert_eq!(pairs_of("ann").await, 1);
     world.client.delete("r").await.unwrap();
-    crate::support::create(&world.client, raw("r", &["bob"], &[])).await.unwrap();
+    crate::support::create(&world.client, raw("r", &["bob"], &[]))
+        .await
+        .unwrap();
     assert_eq!(pairs_of("bob").await, 0, "members of the tenant before");
 }
 

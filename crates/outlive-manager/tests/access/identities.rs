@@ -299,7 +299,11 @@ async fn the_administrators_of_the_options_get_in_unless_it_was_taken_from_them(
     assert!(as_first(&manager, 1).await.unwrap().administrator);
     assert!(as_first(&manager, 2).await.unwrap().administrator);
     // What an administrator took away, no start gives back.
-    support::serve(&manager).await.admit("first", false).await.unwrap();
+    support::serve(&manager)
+        .await
+        .admit("first", false)
+        .await
+        .unwrap();
     let manager = attach(2).await;
     assert!(!as_first(&manager, 2).await.unwrap().administrator);
     support::serve(&manager).await.revoke("first").await.unwrap();
