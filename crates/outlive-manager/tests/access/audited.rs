@@ -52,7 +52,7 @@ async fn each_act_has_exactly_one_line() {
     let admin = world.client.clone();
     let [p, q, b, ann, nobody] = ["p", "q", "b", "ann", "nobody"].map(|name| world.client_as(name));
     let started = lines(&path).len();
-    assert_eq!(started, 1);
+    assert_eq!(started, 2);
 
     support::create(&admin, raw("r", &["p"], &["b"])).await.unwrap();
     p.primary("r", "").await.unwrap();
@@ -91,6 +91,7 @@ async fn each_act_has_exactly_one_line() {
     admin.delete("r").await.unwrap();
 
     let expected = [
+        "admit_identity done the manager administrator +administrator",
         "attach done the manager g=1",
         "create_region done administrator r",
         "fence done p r g=1 c=0",
