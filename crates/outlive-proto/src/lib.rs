@@ -4,6 +4,7 @@
 //! a typed reason through a gRPC status.
 
 pub mod error;
+mod secrets;
 
 /// Generated from `proto/outlive/v1`.
 #[allow(
