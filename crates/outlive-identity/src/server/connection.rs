@@ -16,7 +16,7 @@ use super::open::Place;
 use crate::Caller;
 
 /// A client's encrypted stream, whose other side is known. It fails with `ConnectionAborted` once the client's
-/// certificate has expired or is not trusted any more.
+/// certificate has expired or is not trusted any more, or its place went to another identity.
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     caller: Caller,
@@ -47,6 +47,7 @@ impl Connection {
         &self.caller
     }
 
+    /// Asked for writing, too: a client that reads nothing would keep its connection from being asked to read.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if let Some(ended) = &mut self.ended
             && let Poll::Ready(why) = Pin::new(ended).poll(cx)
@@ -91,10 +92,12 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -107,6 +110,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
     }
 

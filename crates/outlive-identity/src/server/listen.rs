@@ -27,6 +27,10 @@ const QUEUE: usize = 64;
 const SWEEP: Duration = Duration::from_secs(1);
 /// Files are looked at every second sweep.
 const SWEEPS_PER_LOOK: u64 = 2;
+/// Connections in all: each is a few ten KiB of buffers.
+const MAX_CONNECTIONS: usize = 4096;
+/// How many identities it takes to fill every place.
+const IDENTITIES_THAT_FILL: usize = 16;
 /// Pause after the system would not accept a connection (most often: too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -37,9 +41,10 @@ pub struct ListenOptions {
     pub handshake_timeout: Duration,
     /// Handshakes in progress; beyond it the oldest of the source that holds most is broken off.
     pub max_unfinished: usize,
-    /// Connections in all.
+    /// Connections in all; beyond it the oldest of the identity that holds most is ended, if that is more than the
+    /// newcomer's identity holds.
     pub max_connections: usize,
-    /// Connections of one identity, so that one cannot take every place.
+    /// Connections of one identity.
     pub max_connections_per_identity: usize,
 }
 
@@ -48,8 +53,8 @@ impl Default for ListenOptions {
         Self {
             handshake_timeout: Duration::from_secs(5),
             max_unfinished: 256,
-            max_connections: 4096,
-            max_connections_per_identity: 1024,
+            max_connections: MAX_CONNECTIONS,
+            max_connections_per_identity: MAX_CONNECTIONS / IDENTITIES_THAT_FILL,
         }
     }
 }

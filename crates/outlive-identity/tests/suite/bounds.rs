@@ -1,9 +1,12 @@
 //! What strangers can hold.
 
-use outlive_identity::{Authority, ConnectError, ListenOptions};
-use tokio::net::TcpStream;
+use outlive_identity::{Authority, ConnectError, Incoming, ListenOptions, connector, listen};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::StreamExt;
+use tower::Service;
 
-use crate::support::{Server, client, client_tls, server_tls};
+use crate::support::{PATIENCE, Server, client, client_tls, server_tls};
 
 #[tokio::test]
 async fn a_thousand_half_open_handshakes_lock_nobody_out() {
@@ -87,4 +90,77 @@ async fn one_identity_cannot_take_every_place() {
             "the place never came free"
         );
     }
+}
+
+#[tokio::test]
+async fn identities_that_take_all_they_may_lock_nobody_out() {
+    let authority = Authority::generate().unwrap();
+    let options = ListenOptions {
+        max_connections: 4,
+        max_connections_per_identity: 2,
+        ..ListenOptions::default()
+    };
+    let mut server = Server::start_with(server_tls(&authority), options).await;
+    let connect = async |name: &str| {
+        server
+            .connect(client_tls(authority.certificate_pem(), &client(&authority, name)))
+            .await
+    };
+    // In this order, so that the oldest is known.
+    let mut greedy = connect("greedy").await.unwrap();
+    let mut others = Vec::new();
+    for name in ["greedy", "grasping", "grasping"] {
+        others.push(connect(name).await.unwrap());
+    }
+    let mut administrator = connect("administrator").await.unwrap();
+    administrator.read_exact(&mut [0; 6]).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, greedy.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "the oldest of those who hold most was not ended");
+    // Everybody else stays: what is sent comes back.
+    for mut kept in others {
+        kept.read_exact(&mut [0; 6]).await.unwrap();
+        kept.write_all(b"again").await.unwrap();
+        kept.flush().await.unwrap();
+        kept.read_exact(&mut [0; 5]).await.unwrap();
+    }
+    for name in ["greedy", "greedy", "grasping", "grasping", "administrator"] {
+        assert_eq!(server.callers.recv().await.unwrap().name.as_str(), name);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_client_reads_nothing_is_ended_all_the_same() {
+    let authority = Authority::generate().unwrap();
+    let options = ListenOptions {
+        max_connections: 2,
+        max_connections_per_identity: 2,
+        ..ListenOptions::default()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut incoming = listen(listener, server_tls(&authority), options, |_| ()).unwrap();
+    let address = incoming.local_addr().to_string();
+    let connect = async |name: &str| {
+        let tls = client_tls(authority.certificate_pem(), &client(&authority, name));
+        let mut connector = connector(tls, address.clone(), PATIENCE);
+        connector.call("https://ignored".parse().unwrap()).await.unwrap()
+    };
+    let greeted = async |incoming: &mut Incoming| {
+        let mut connection = incoming.next().await.unwrap().unwrap();
+        connection.write_all(b"let in").await.unwrap();
+        connection
+    };
+    let (_silent, first) = tokio::join!(connect("greedy"), greeted(&mut incoming));
+    // Written to without end, never read from: only writing can tell that it has to go.
+    let mut first = first;
+    let writing = tokio::spawn(async move {
+        loop {
+            if let Err(error) = first.write_all(&[0; 4096]).await {
+                return error.kind();
+            }
+        }
+    });
+    let _second = tokio::join!(connect("greedy"), greeted(&mut incoming));
+    let _newcomer = tokio::join!(connect("newcomer"), greeted(&mut incoming));
+    let ended = tokio::time::timeout(PATIENCE, writing).await.unwrap();
+    assert_eq!(ended.unwrap(), std::io::ErrorKind::ConnectionAborted);
 }
