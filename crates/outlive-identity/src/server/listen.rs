@@ -231,11 +231,12 @@ impl Door {
             source: Some(source),
         };
         (self.tell)(ListenEvent::Connected(&caller));
+        let number = place.number();
         let connection = Connection::new(stream, caller, place, ended);
-        // What was reloaded during the handshake counts for this one, too.
+        // What was reloaded during the handshake counts for this one, too. The sweep may have missed it, and it alone.
         let trust = self.tls.trust();
         if trust.edition != edition {
-            self.open.end_untrusted(&*trust.verifier);
+            self.open.end_if_untrusted(number, &*trust.verifier);
         }
         // The receiver is gone only with the whole listener.
         let _ = self.sender.send(connection).await;

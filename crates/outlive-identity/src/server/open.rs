@@ -104,12 +104,14 @@ impl Open {
     /// Ends those whose certificate does not count any more.
     pub(super) fn end_untrusted(&self, verifier: &dyn ClientCertVerifier) {
         for entry in self.lock().connections.values_mut() {
-            let Some((first, rest)) = entry.chain.split_first() else {
-                continue;
-            };
-            if verifier.verify_client_cert(first, rest, UnixTime::now()).is_err() {
-                entry.end("the client's certificate is not trusted any more");
-            }
+            entry.end_if_untrusted(verifier);
+        }
+    }
+
+    /// Ends that one if its certificate does not count any more.
+    pub(super) fn end_if_untrusted(&self, number: u64, verifier: &dyn ClientCertVerifier) {
+        if let Some(entry) = self.lock().connections.get_mut(&number) {
+            entry.end_if_untrusted(verifier);
         }
     }
 
@@ -152,11 +154,27 @@ impl Table {
 }
 
 impl Entry {
+    fn end_if_untrusted(&mut self, verifier: &dyn ClientCertVerifier) {
+        let Some((first, rest)) = self.chain.split_first() else {
+            return;
+        };
+        if verifier.verify_client_cert(first, rest, UnixTime::now()).is_err() {
+            self.end("the client's certificate is not trusted any more");
+        }
+    }
+
     fn end(&mut self, why: &'static str) {
         if let Some(end) = self.end.take() {
             // The connection may have ended by itself.
             let _ = end.send(why);
         }
+    }
+}
+
+impl Place {
+    /// Which one it is.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 }
 
@@ -171,7 +189,11 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use rustls::server::WebPkiClientVerifier;
+
     use super::*;
+    use crate::Authority;
+    use crate::credentials::certificates;
 
     fn later() -> SystemTime {
         SystemTime::now() + std::time::Duration::from_secs(60)
@@ -241,5 +263,29 @@ mod tests {
         assert!(ended.try_recv().is_err());
         open.end_expired(now);
         assert!(ended.try_recv().unwrap().contains("expired"));
+    }
+
+    #[test]
+    fn what_was_reloaded_during_a_handshake_is_asked_about_the_newcomer_alone() {
+        let (before, after) = (Authority::generate().unwrap(), Authority::generate().unwrap());
+        let credentials = before
+            .issue_client(&"a".parse().unwrap(), crate::DEFAULT_VALIDITY)
+            .unwrap();
+        let chain = certificates("it", &credentials.certificate_pem).unwrap();
+        let roots = crate::tls::roots("it", after.certificate_pem()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, crate::tls::provider());
+        let verifier = verifier.build().unwrap();
+        let open = Arc::new(Open::default());
+        let enter = || {
+            open.enter(&"a".parse().unwrap(), later(), chain.clone(), (2, 2))
+                .unwrap()
+        };
+        let (_other, mut of_other) = enter();
+        let (newcomer, mut of_newcomer) = enter();
+        open.end_if_untrusted(newcomer.number(), &*verifier);
+        assert!(of_newcomer.try_recv().unwrap().contains("not trusted"));
+        assert!(of_other.try_recv().is_err(), "others are the sweep's");
+        open.end_untrusted(&*verifier);
+        assert!(of_other.try_recv().unwrap().contains("not trusted"));
     }
 }
