@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateRevocationListDer;
@@ -27,8 +27,15 @@ struct Shared {
     provider: Arc<CryptoProvider>,
     files: Option<Files>,
     trust: RwLock<Trust>,
-    /// What the files looked like when they were last read.
-    seen: Mutex<Vec<Option<Stamp>>>,
+    seen: Mutex<Seen>,
+}
+
+/// What is known of the files.
+struct Seen {
+    /// What they looked like when they were last read; none when that failed, so that they are read again.
+    stamps: Option<Vec<Option<Stamp>>>,
+    /// Why they could not be used the last time that they were looked at.
+    problem: Option<String>,
 }
 
 /// What one handshake needs; counted up by each reload.
@@ -36,6 +43,8 @@ struct Shared {
 pub(super) struct Trust {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
     resolver: Arc<SingleCertAndKey>,
+    /// Whether a list of revoked certificates counts.
+    revokes: bool,
     pub(super) edition: u64,
 }
 
@@ -95,38 +104,62 @@ impl ServerTls {
                 provider,
                 files,
                 trust: RwLock::new(trust),
-                seen: Mutex::new(seen),
+                seen: Mutex::new(Seen {
+                    stamps: Some(seen),
+                    problem: None,
+                }),
             }),
         }
     }
 
     /// Reads the files anew, for handshakes from now on. Connections whose certificate does not count any more are
-    /// ended by their listener within a second.
+    /// ended by their listener within a second. What was in force stays in force where they cannot be used, and a
+    /// listener tries again every two seconds.
     ///
     /// # Errors
-    /// As for [`from_files`](Self::from_files); what was in force stays in force.
+    /// As for [`from_files`](Self::from_files); [`IdentityError::Unusable`] also where a list of revoked certificates
+    /// is in force and its file is gone: that would lift every revocation.
     pub fn reload(&self) -> Result<(), IdentityError> {
         let Some(files) = &self.shared.files else {
             return Ok(());
         };
+        // One at a time: a slower one would put back what a later one replaced.
+        let mut seen = self.seen();
+        seen.stamps = None;
         let stamps = files.stamps();
-        *self.seen() = stamps;
-        let trust = files.load(&self.shared.provider, self.trust().edition + 1)?;
+        let before = self.trust();
+        let trust = files.load(&self.shared.provider, before.edition + 1)?;
+        if before.revokes && !trust.revokes {
+            return Err(IdentityError::unusable(&files.revoked.display().to_string())(
+                "it is gone, which would lift every revocation: put a list there, or restart if that is meant",
+            ));
+        }
         *self.shared.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
+        *seen = Seen {
+            stamps: Some(stamps),
+            problem: None,
+        };
         tracing::info!("certificates were read anew");
         Ok(())
     }
 
-    /// Reloads if a file was replaced since it was last read.
+    /// Reloads if a file was replaced since all of them were last read and could be used.
     pub(super) fn reload_if_replaced(&self) {
         let Some(files) = &self.shared.files else {
             return;
         };
-        if *self.seen() == files.stamps() {
+        if self.seen().stamps.as_ref() == Some(&files.stamps()) {
             return;
         }
-        if let Err(error) = self.reload() {
+        let Err(error) = self.reload() else {
+            return;
+        };
+        let problem = error.to_string();
+        let mut seen = self.seen();
+        // Once for each problem, not each time that it is still there.
+        if seen.problem.as_ref() != Some(&problem) {
             tracing::error!(%error, "certificates were replaced by something unusable: the ones before stay in force");
+            seen.problem = Some(problem);
         }
     }
 
@@ -150,7 +183,7 @@ impl ServerTls {
         Ok(config)
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Vec<Option<Stamp>>> {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
         self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -174,6 +207,7 @@ impl Trust {
         Ok(Self {
             verifier: verifier(provider, roots(what, roots_pem)?, what, revoked_pem)?,
             resolver: resolver(certified),
+            revokes: revoked_pem.is_some(),
             edition,
         })
     }

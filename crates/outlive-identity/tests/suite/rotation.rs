@@ -1,5 +1,6 @@
 //! Certificates are replaced while everything runs.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use outlive_identity::{Authority, Certificate, ConnectError, Folder, Party};
@@ -93,6 +94,58 @@ async fn unusable_files_leave_the_ones_before_in_force() {
     let fresh = trust.client_tls(Party::Manager);
     let result = server.connect(fresh).await;
     assert!(matches!(result, Err(ConnectError::Credentials(_))), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_list_of_revoked_certificates_that_vanishes_lifts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let trust = Folder::prepare(folder.path(), SERVES, &local_hosts()).unwrap();
+    let authority = trust.authority().unwrap().unwrap();
+    let (alice, bob) = (client(&authority, "alice"), client(&authority, "bob"));
+    let listed = trust.path().join("revoked.pem");
+    std::fs::write(&listed, revocation(&authority, &alice.certificate_pem)).unwrap();
+    let tls = trust.server_tls(Party::Server).unwrap();
+    let server = Server::start(tls.clone()).await;
+    let roots = trust.roots_pem().unwrap();
+
+    std::fs::remove_file(&listed).unwrap();
+    let error = tls.reload().unwrap_err().to_string();
+    assert!(
+        error.contains("revoked.pem") && error.contains("restart"),
+        "{error}"
+    );
+    assert!(server.connect(client_tls(&roots, &alice)).await.is_err());
+    server.connect(client_tls(&roots, &bob)).await.unwrap();
+
+    std::fs::write(&listed, revocation(&authority, &bob.certificate_pem)).unwrap();
+    tls.reload().unwrap();
+    server.connect(client_tls(&roots, &alice)).await.unwrap();
+    assert!(server.connect(client_tls(&roots, &bob)).await.is_err());
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_tried_again_though_it_looks_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let trust = Folder::prepare(folder.path(), SERVES, &local_hosts()).unwrap();
+    let authority = trust.authority().unwrap().unwrap();
+    let alice = client(&authority, "alice");
+    let roots = trust.roots_pem().unwrap();
+    let tls = trust.server_tls(Party::Server).unwrap();
+    let server = Server::start(tls.clone()).await;
+    server.connect(client_tls(&roots, &alice)).await.unwrap();
+    // A mode is nothing that the look at the files sees: for it the failed attempt and the next are alike.
+    let key = trust.path().join("server.key.pem");
+    let open_to = |mode| std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+    open_to(0o640);
+    let listed = trust.path().join("revoked.pem");
+    std::fs::write(listed, revocation(&authority, &alice.certificate_pem)).unwrap();
+    assert!(tls.reload().is_err());
+    open_to(0o600);
+    let began = std::time::Instant::now();
+    while server.connect(client_tls(&roots, &alice)).await.is_ok() {
+        assert!(began.elapsed() < PATIENCE, "the files were never read again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn revocation(authority: &Authority, certificate_pem: &str) -> String {
