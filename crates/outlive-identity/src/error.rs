@@ -32,6 +32,19 @@ pub enum IdentityError {
         /// The mode it should have.
         want: &'static str,
     },
+    /// Somebody else owns a key, or what is trusted, and can change it.
+    #[error(
+        "{} belongs to user {owner}, who can change it, and this runs as user {us}: put files of your own there, or run `chown {us} {}` if you know who made it",
+        path.display(), path.display()
+    )]
+    Foreign {
+        /// The file or folder.
+        path: PathBuf,
+        /// The user it belongs to.
+        owner: u32,
+        /// The present one.
+        us: u32,
+    },
     /// Files of one's own authority are missing: nothing can be made in their place.
     #[error(
         "{} has an authority's certificate without its key, so nothing is made there; missing: {missing}",

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use crate::IdentityError;
@@ -16,6 +17,8 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 const OTHERS: u32 = 0o077;
 /// Bits that let everybody change what is trusted.
 const OTHERS_CHANGE: u32 = 0o002;
+/// The superuser.
+const ROOT: u32 = 0;
 
 /// Reads a file that everybody may see; refuses it where everybody may change it.
 pub(crate) fn read(path: &Path) -> Result<String, IdentityError> {
@@ -41,6 +44,7 @@ pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, IdentityErr
     let failed = || IdentityError::file("read", path);
     let mut file = fs::File::open(path).map_err(failed())?;
     let metadata = file.metadata().map_err(failed())?;
+    check_owner(path, metadata.uid(), geteuid().as_raw())?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & OTHERS != 0 {
         return Err(IdentityError::Exposed {
@@ -66,13 +70,17 @@ pub(crate) fn write(path: &Path, text: &str, mode: u32) -> Result<(), IdentityEr
         name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
         name.push(format!(".{}", std::process::id()));
         let temporary = path.with_file_name(name);
+        // A leftover, or what somebody put there to have the key written into it.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(mode)
             .open(&temporary)?;
-        // A leftover of the same name keeps its old mode on open.
+        // Whatever the process's mask took away.
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
@@ -96,6 +104,7 @@ pub(crate) fn private_folder(path: &Path) -> Result<(), IdentityError> {
 /// Refuses a folder in which others may put or remove files.
 pub(crate) fn check_folder(path: &Path) -> Result<(), IdentityError> {
     let metadata = fs::metadata(path).map_err(IdentityError::file("read", path))?;
+    check_owner(path, metadata.uid(), geteuid().as_raw())?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o022 != 0 {
         return Err(IdentityError::Exposed {
@@ -105,4 +114,37 @@ pub(crate) fn check_folder(path: &Path) -> Result<(), IdentityError> {
         });
     }
     Ok(())
+}
+
+/// Refuses what belongs to somebody else, who could change it at any time: a folder made in a place that all share
+/// before a process of ours came, say. The superuser could do so anyway.
+fn check_owner(path: &Path, owner: u32, us: u32) -> Result<(), IdentityError> {
+    if owner == us || owner == ROOT {
+        return Ok(());
+    }
+    Err(IdentityError::Foreign {
+        path: path.to_owned(),
+        owner,
+        us,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_us_or_the_superuser_is_trusted_and_nothing_else() {
+        let path = Path::new("trust");
+        for (owner, us) in [(1000, 1000), (ROOT, 1000), (ROOT, ROOT)] {
+            check_owner(path, owner, us).unwrap();
+        }
+        for (owner, us) in [(1000, ROOT), (1000, 1001)] {
+            let error = check_owner(path, owner, us).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("user {owner}")) && error.contains("chown"),
+                "{error}"
+            );
+        }
+    }
 }

@@ -83,7 +83,8 @@ impl Folder {
     ///
     /// # Errors
     /// [`IdentityError::Missing`] names the files of one's own authority that are not there;
-    /// [`IdentityError::Exposed`] a key that others can read; [`IdentityError::Unusable`] what does not fit.
+    /// [`IdentityError::Exposed`] a key that others can read; [`IdentityError::Foreign`] a key or a folder of somebody
+    /// else's; [`IdentityError::Unusable`] what does not fit.
     pub fn prepare(path: &Path, parties: &[Party], hosts: &[String]) -> Result<Self, IdentityError> {
         file::private_folder(path)?;
         let folder = Self {

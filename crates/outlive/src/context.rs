@@ -219,13 +219,17 @@ impl Context {
         let mut name = path.file_name().map(OsString::from).unwrap_or_default();
         name.push(format!(".{}", std::process::id()));
         let temporary = path.with_file_name(name);
+        // A leftover, or what somebody put there to have the key written into it.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
-        // A leftover of the same name keeps its old mode on open.
+        // Whatever the process's mask took away.
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         let written = Written {
             version: VERSION,
@@ -337,6 +341,20 @@ mod tests {
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(!format!("{context:?} {:?}", context.client_tls()).contains("secret"));
+    }
+
+    #[test]
+    fn nothing_is_written_into_what_stands_in_the_temporarys_place() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("context.json");
+        let theirs = folder.path().join("theirs");
+        fs::write(&theirs, "theirs").expect("written");
+        let temporary = folder.path().join(format!("context.json.{}", std::process::id()));
+        std::os::unix::fs::symlink(&theirs, &temporary).expect("linked");
+        context().save(&path).expect("saved");
+        assert_eq!(fs::read_to_string(&theirs).expect("there"), "theirs");
+        Context::load(&path).expect("loaded");
+        assert!(!temporary.exists());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Trust folders: made once, kept, checked.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use outlive_identity::{Certificate, Folder, IdentityError, Party};
@@ -124,6 +124,50 @@ fn what_others_can_read_or_change_is_refused_and_says_what_to_do() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let error = Folder::prepare(folder.path(), &[Party::Server], &local_hosts()).unwrap_err();
     assert!(error.to_string().contains("chmod 700"), "{error}");
+}
+
+#[test]
+fn what_belongs_to_somebody_else_is_not_trusted() {
+    const SOMEBODY: u32 = 12_345;
+    let parties = [Party::Server];
+    let folder = tempfile::tempdir().unwrap();
+    Folder::prepare(folder.path(), &parties, &local_hosts()).unwrap();
+    let key = folder.path().join("server.key.pem");
+    for path in [folder.path(), &key] {
+        let before = fs::metadata(path).unwrap().uid();
+        if chown(path, Some(SOMEBODY), None).is_err() {
+            // Only the superuser gives files away; the decision itself is tested beside it.
+            assert_ne!(before, 0);
+            return;
+        }
+        for trust in [
+            Folder::prepare(folder.path(), &parties, &local_hosts()),
+            Folder::open(folder.path(), &parties),
+        ] {
+            let error = trust.unwrap_err();
+            assert!(
+                matches!(&error, IdentityError::Foreign { path: of, owner: SOMEBODY, .. } if of == path),
+                "{error}"
+            );
+        }
+        chown(path, Some(before), None).unwrap();
+    }
+    Folder::open(folder.path(), &parties).unwrap();
+}
+
+#[test]
+fn nothing_is_written_into_what_stands_in_a_temporarys_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = folder.path().join("theirs");
+    fs::write(&theirs, "theirs").unwrap();
+    let trap = format!(".authority.key.pem.{}", std::process::id());
+    let path = folder.path().join("trust");
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::symlink(&theirs, path.join(&trap)).unwrap();
+    Folder::prepare(&path, &[Party::Server], &local_hosts()).unwrap();
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+    assert!(!path.join(trap).exists());
 }
 
 #[test]
