@@ -109,7 +109,7 @@ pub enum CatalogError {
     IdentitiesFull,
 }
 
-/// Something that must not be; found by [`Catalog::check`].
+/// Something that must not be; found by [`Catalog::check`](super::Catalog::check).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
