@@ -35,6 +35,10 @@ async fn a_restarted_manager_rebuilds_everything_while_data_connections_go_on() 
     let mut owner = Data::connect(&world.client.primary("raw", "p").await.unwrap()).unwrap();
     let mut reader = Data::connect(&world.client.backup("raw").await.unwrap()).unwrap();
     owner.write(0, b"before").unwrap().unwrap();
+    // The manager hears of connections a moment after they are made.
+    while world.client.show("raw").await.unwrap().readers == 0 {
+        tokio::task::yield_now().await;
+    }
     let before = world.client.list().await;
     let generation = world.manager.generation();
 

@@ -74,8 +74,15 @@ pub fn memory(mib: u64) -> MediaSpec {
     MediaSpec::Memory { size: mib << 20 }
 }
 
+/// What `serve` has, but that one identity may open as much as all: most tests have one only.
 pub fn options(unit: UnitAdminClient<Channel>) -> ManagerOptions {
-    ManagerOptions::new(unit, SECRET.to_vec()).with_administrator(ADMINISTRATOR.parse().unwrap())
+    let options =
+        ManagerOptions::new(unit, SECRET.to_vec()).with_administrator(ADMINISTRATOR.parse().unwrap());
+    ManagerOptions {
+        identity_opens_per_second: options.opens_per_second,
+        identity_open_burst: options.open_burst,
+        ..options
+    }
 }
 
 pub fn options_with(unit: UnitAdminClient<Channel>, connect: CatalogConnector) -> ManagerOptions {
