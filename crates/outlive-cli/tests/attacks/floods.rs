@@ -15,10 +15,10 @@ use outlive_proto::v1::{
 
 use crate::bystander::Bystander;
 use crate::people::People;
-use crate::session;
 use crate::support::{Serve, World};
 use crate::vitals::Vitals;
 use crate::wire::{Wire, ticket_of};
+use crate::{Ending, session};
 
 /// What a data connection may cost: its buffers.
 const CONNECTION_BYTES: u64 = 1 << 20;
@@ -43,6 +43,7 @@ fn a_tenant_that_floods_the_manager_keeps_no_other_from_taking_over() {
     let bystander = Bystander::start(session(&world));
     let (ended, refused) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let _ending = Ending(&ended);
         // What exists and what does not cost the same.
         for name in ["mallorys", "heirs", "absent", "mallorys"] {
             let mallory = people.control("mallory");
@@ -80,7 +81,6 @@ fn a_tenant_that_floods_the_manager_keeps_no_other_from_taking_over() {
                 .expect("the flood is not hers");
             thread::sleep(Duration::from_millis(20));
         }
-        ended.store(true, Ordering::Release);
     });
     assert!(refused.load(Ordering::Relaxed) > 0, "the flood met its limit");
     bystander.finish();
@@ -122,6 +122,7 @@ fn a_tenant_that_parks_calls_keeps_no_other_from_calling() {
     let parked: Vec<_> = (0..20).map(|_| people.control("mallory")).collect();
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _ending = Ending(&ended);
         for (number, mallory) in parked.iter().enumerate() {
             let ended = &ended;
             scope.spawn(move || {
@@ -184,7 +185,6 @@ fn a_tenant_that_parks_calls_keeps_no_other_from_calling() {
             calls += 1;
             thread::sleep(Duration::from_millis(20));
         }
-        ended.store(true, Ordering::Release);
         assert!(calls > 10, "{calls} calls in {FLOOD:?}");
     });
     before.assert_grown_by_less_than(&serve, 128 << 20, 64);

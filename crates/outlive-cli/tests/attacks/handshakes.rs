@@ -13,10 +13,10 @@ use outlive_fabric::testing::raw;
 use outlive_proto::v1::Role;
 
 use crate::bystander::Bystander;
-use crate::session;
 use crate::support::{Serve, World};
 use crate::vitals::Vitals;
 use crate::wire::{Control, Wire, ticket_of};
+use crate::{Ending, session};
 
 const THOUSAND: usize = 1000;
 /// A newcomer that is not let in within this time is locked out.
@@ -96,6 +96,7 @@ fn a_flood_of_invented_tickets_locks_nobody_out() {
     let before = Vitals::of(&serve);
     let (ended, tried) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let _ending = Ending(&ended);
         for seed in 0..4_u8 {
             let (ended, tried) = (&ended, &tried);
             scope.spawn(move || {
@@ -119,7 +120,6 @@ fn a_flood_of_invented_tickets_locks_nobody_out() {
             bystander.assert_served();
             before.assert_grown_by_less_than(&serve, GROWTH_BYTES, THREADS);
         }
-        ended.store(true, Ordering::Release);
     });
     assert!(tried.load(Ordering::Relaxed) > 100, "it was a flood");
     bystander.finish();

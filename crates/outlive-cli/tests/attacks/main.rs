@@ -33,8 +33,19 @@ mod stranger;
 mod tickets;
 mod vitals;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use outlive::{Context, Session};
 use support::World;
+
+/// Ends what others do until it is set, also where the test fails: they would keep it from saying so.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
 
 /// A session of whoever the world's context file belongs to.
 fn session(world: &World) -> Session {

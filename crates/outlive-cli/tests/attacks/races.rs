@@ -13,9 +13,9 @@ use outlive_proto::v1::{AccessRight, AdmitIdentityRequest, Role};
 
 use crate::bystander::Bystander;
 use crate::people::People;
-use crate::session;
 use crate::support::World;
 use crate::wire::{Control, Wire, ticket_of};
+use crate::{Ending, session};
 
 const SIZE: usize = 1 << 20;
 const ROUNDS: u32 = 8;
@@ -74,6 +74,7 @@ fn assert_rights_end_when_the_call_returns(
     let bystander = Bystander::start(session(&world));
     let tide = Tide::default();
     thread::scope(|scope| {
+        let _ending = Ending(&tide.ended);
         for seed in 1..=ATTACKERS as u64 {
             let (people, tide) = (&people, &tide);
             scope.spawn(move || surge(people, tide, seed << 32));
@@ -84,23 +85,18 @@ fn assert_rights_end_when_the_call_returns(
             give(&people, &world);
             let deadline = Instant::now() + Duration::from_secs(20);
             while tide.wrote.load(Ordering::Acquire) < before + 2 {
-                if Instant::now() > deadline {
-                    tide.ended.store(true, Ordering::Release);
-                    panic!("it gets its rights in round {round}");
-                }
+                assert!(Instant::now() < deadline, "it gets its rights in round {round}");
                 thread::yield_now();
             }
             take_away(&people);
             tide.out.store(true, Ordering::Release);
             let after = bytes_of(&heirs);
             thread::sleep(LATE);
-            let late = bytes_of(&heirs);
-            if late != after {
-                tide.ended.store(true, Ordering::Release);
-                panic!("a byte landed after the call had returned, round {round}");
-            }
+            assert!(
+                bytes_of(&heirs) == after,
+                "a byte landed after the call had returned, round {round}"
+            );
         }
-        tide.ended.store(true, Ordering::Release);
     });
     bystander.finish();
 }

@@ -18,9 +18,9 @@ use outlive_proto::v1::{
 
 use crate::bystander::Bystander;
 use crate::people::People;
-use crate::session;
 use crate::support::World;
 use crate::wire::{Wire, ticket_of};
+use crate::{Ending, session};
 
 const SIZE: usize = 1 << 20;
 const PIECE: u64 = 16 << 10;
@@ -77,6 +77,7 @@ fn assert_not_one_byte_lands(take_away: impl FnOnce(&People<'_>)) -> Aftermath {
     let (written, ended) = (AtomicU64::new(0), AtomicBool::new(false));
     let why = thread::scope(|scope| {
         let hammering = scope.spawn(|| hammer(wire, &written, &ended));
+        let ending = Ending(&ended);
         let deadline = Instant::now() + Duration::from_secs(20);
         while written.load(Ordering::Acquire) < 200 {
             assert!(Instant::now() < deadline, "its writes are taken, so far");
@@ -89,7 +90,7 @@ fn assert_not_one_byte_lands(take_away: impl FnOnce(&People<'_>)) -> Aftermath {
             bytes_of(&heirs, "target") == after,
             "a byte landed after the call had returned"
         );
-        ended.store(true, Ordering::Release);
+        drop(ending);
         hammering.join().unwrap()
     });
     let ticket = raw::greet(&mut std::net::TcpStream::connect(unit).unwrap(), &held_back).unwrap();
