@@ -121,6 +121,9 @@ fn chain(error: &dyn StdError) -> String {
 }
 
 fn one_line(text: &str) -> String {
+    // What others sent may stand in it: nothing of theirs is to drive a terminal.
+    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+    let text: String = text.chars().map(plain).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -129,6 +132,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn nothing_that_others_sent_drives_a_terminal() {
+        let failure = Failure::usage("owned by \u{1b}]52;c;eA==\u{7}a\u{9b}2J\nb");
+        assert_eq!(failure.message, "owned by ]52;c;eA== a 2J b");
+    }
 
     #[test]
     fn each_class_of_error_has_its_code_and_stays_on_one_line() {

@@ -38,10 +38,11 @@ pub(crate) enum LinkError {
 }
 
 impl From<FabricError> for LinkError {
-    /// A fence is final. Any other stop (the unit ends, a limit) may be over at the next attempt. So may a revocation:
+    /// A fence is final, and so is a refusal, but for that of a unit that ends: it may be back. Any other stop (the unit ends, a limit) may be over at the next attempt. So may a revocation:
     /// the manager is asked again, and says which right is missing.
     fn from(error: FabricError) -> Self {
         match error {
+            error @ FabricError::Refused(Refusal::ShuttingDown) => Self::Lost(error),
             FabricError::Refused(refusal) => Self::Refused(refusal),
             FabricError::Stopped(refusal @ (Refusal::Fenced { .. } | Refusal::Media(_))) => {
                 Self::Refused(refusal)
@@ -339,4 +340,30 @@ pub(crate) fn describe(error: &FabricError) -> String {
 
 fn as_u32(len: usize) -> u32 {
     u32::try_from(len).expect("a chunk is at most a MiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_that_ends_may_be_back_and_a_fence_is_final() {
+        let passing = [
+            FabricError::Refused(Refusal::ShuttingDown),
+            FabricError::Stopped(Refusal::ShuttingDown),
+            FabricError::Stopped(Refusal::Revoked),
+        ];
+        for error in passing {
+            let error = LinkError::from(error);
+            assert!(matches!(error, LinkError::Lost(_)), "{error:?}");
+        }
+        let last = [
+            FabricError::Refused(Refusal::Fenced { generation: 2 }),
+            FabricError::Stopped(Refusal::Fenced { generation: 2 }),
+        ];
+        for error in last {
+            let error = LinkError::from(error);
+            assert!(matches!(error, LinkError::Refused(_)), "{error:?}");
+        }
+    }
 }

@@ -118,6 +118,10 @@ impl TcpEndpoint {
                 Err(error) => return Err(self.fail_after_receiving(Failure::lost(&error))),
             }
         }
+        // Whoever waits for answers only must find the system in possession of all of it.
+        while self.wire.has_unsent() {
+            self.await_socket(Interest::Both)?;
+        }
         self.gathered.clear();
         self.sent = 0;
         Ok(())

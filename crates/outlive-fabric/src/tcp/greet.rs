@@ -29,8 +29,15 @@ pub(super) enum Unproven {
 }
 
 impl From<io::Error> for Unproven {
-    fn from(_: io::Error) -> Self {
-        Self::Gone
+    fn from(error: io::Error) -> Self {
+        let inner = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner {
+            // What the other side did, and not that it went away.
+            Some(problem) => Self::Refused(Refusal::Protocol(format!("TLS: {problem}"))),
+            None => Self::Gone,
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct TlsWire {
     plaintext: usize,
     /// The other side sends no more.
     ended: bool,
+    /// What came cannot be decrypted; nothing behind it counts.
+    failed: Option<rustls::Error>,
 }
 
 impl Wire {
@@ -172,6 +174,7 @@ impl TlsWire {
             end: 0,
             plaintext: 0,
             ended: false,
+            failed: None,
         }
     }
 
@@ -208,6 +211,9 @@ impl TlsWire {
         }
         if filled > 0 {
             return Ok(Received::Bytes(filled));
+        }
+        if let Some(error) = &self.failed {
+            return Err(broken(error.clone()));
         }
         if self.ended && !self.has_unread() {
             return Ok(Received::End);
@@ -267,6 +273,7 @@ impl TlsWire {
             Err(error) => {
                 // The alert that says what was wrong, as far as the socket takes it.
                 let _ = self.push();
+                self.failed = Some(error.clone());
                 Err(broken(error))
             }
         }

@@ -10,7 +10,7 @@ use outlive_fabric::testing::raw;
 use outlive_fabric::{Endpoint, RemoteKey, TicketSecret};
 use outlive_media::{MediaSpec, Stored};
 use outlive_proto::v1::{AttachRequest, ErrorCode};
-use outlive_unit::UnitOptions;
+use outlive_unit::{TlsPolicy, UnitOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -125,6 +125,23 @@ fn who_is_not_let_in() {
     assert_eq!(refused["outcome"], "refused");
     assert!(refused["source"].as_str().unwrap().starts_with("127.0.0.1:"));
     assert!(refused["reason"].as_str().unwrap().contains("ticket"));
+}
+
+#[test]
+fn who_breaks_the_encryption() {
+    let (log, mut options) = Log::new();
+    options.data_tls = Some(TlsPolicy::Require);
+    let spec = MediaSpec::Memory { size: 16 << 20 };
+    let rig = Rig::on(spec.open_volume().unwrap(), options);
+    let mut stream = TcpStream::connect(rig.address()).unwrap();
+    // A record of a handshake that holds none.
+    stream
+        .write_all(&[0x16, 3, 1, 0, 4, 0xff, 0xff, 0xff, 0xff])
+        .unwrap();
+    let broken = log.await_lines("connect", 1).remove(0);
+    assert_eq!(broken["outcome"], "refused");
+    assert_eq!(broken["source"], stream.local_addr().unwrap().to_string());
+    assert!(broken["reason"].as_str().unwrap().contains("TLS"), "{broken}");
 }
 
 #[test]
