@@ -154,6 +154,11 @@ impl SimulatedMedia {
         self.lock().cells.persistent.clone()
     }
 
+    /// What is left if power goes now and this survives.
+    pub fn survivors(&self, survival: Survival) -> Image {
+        Cut::new(&self.lock().cells).survivors(survival)
+    }
+
     /// The cache line of 64 bytes that holds `at` cannot be read any more, until it is written whole.
     pub fn poison(&self, at: u64) {
         self.lock().unreadable.insert(at / LINE);

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use outlive_fabric::Admission;
 use outlive_fabric::tcp::{DataCertificate, Encryption, Limits, Listener, TlsError, TlsPolicy};
 use outlive_identity::{Name, ServerTls};
 use outlive_media::{MediaError, MediaSpec, Volume};
@@ -87,6 +88,12 @@ impl Unit {
         *listener = Some(bound);
         tracing::info!(%address, "unit serves data");
         Ok(address)
+    }
+
+    /// Who decides which connections are let in: for a provider of the fabric other than tcp, which serves it. Clients are then
+    /// told the address in [`UnitOptions::advertise`].
+    pub fn admission(&self) -> Arc<dyn Admission> {
+        Arc::clone(&self.core) as _
     }
 
     /// How connections to `address` are encrypted. The certificate is made anew at each start; managers are told.

@@ -59,6 +59,7 @@ mod session;
 mod set;
 mod spec;
 mod status;
+mod transport;
 
 pub use access::{AccessRight, IdentityView, IssueOptions, IssuedIdentity};
 pub use backup::{
@@ -78,6 +79,8 @@ pub use status::{
     AddressContext, Connected, MemberReport, MemberView, PairView, RegionMetadata, RegionView, Role,
     StatusView, SwitchoverView, TakeoverView, UnitView,
 };
+
+pub use transport::{Connecting, ControlStream, Transport};
 
 pub use outlive_fabric::{PersistMethod, RegionId};
 pub use outlive_identity::Credentials;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outlive_fabric::tcp::{self, ConnectOptions, PinnedCertificate, TlsPolicy};
+use outlive_fabric::tcp::{ConnectOptions, PinnedCertificate, TlsPolicy};
 use outlive_fabric::{
     AccessInfo, Completion, Endpoint, ExposedPart, FabricError, Outcome, PersistMethod, Refusal, RegionId,
     Rights, Terms, Ticket, TicketId, TicketSecret,
@@ -14,7 +14,7 @@ use outlive_layout::{MetadataPage, ReadError, Source};
 use outlive_proto::v1;
 
 use crate::control::Backoff;
-use crate::{Error, RegionView, Result};
+use crate::{Error, RegionView, Result, Transport};
 
 /// Reads and writes of a link are split into operations of at most this: large enough that a split
 /// costs nothing measurable, small enough that heartbeats and journal sets get in between.
@@ -77,6 +77,7 @@ pub(crate) struct Granted {
 /// Asks for a grant with `open` and connects with it; asks again, within `retry_for`, while the unit
 /// cannot be reached: a ticket is for one attempt only.
 pub(crate) fn connect(
+    transport: &dyn Transport,
     name: &str,
     retry_for: Duration,
     mut open: impl FnMut(Duration) -> Result<v1::Opened>,
@@ -85,7 +86,7 @@ pub(crate) fn connect(
     loop {
         let opened = open(retry_for.saturating_sub(backoff.tried()))?;
         let address = opened.data_address.clone();
-        let failure = match Link::granted(name, opened) {
+        let failure = match Link::granted(transport, name, opened) {
             Ok(granted) => return Ok(granted),
             Err(failure) => failure,
         };
@@ -110,14 +111,20 @@ pub(crate) fn connect(
 }
 
 impl Link {
-    fn granted(name: &str, mut opened: v1::Opened) -> std::result::Result<Granted, LinkError> {
+    fn granted(
+        transport: &dyn Transport,
+        name: &str,
+        mut opened: v1::Opened,
+    ) -> std::result::Result<Granted, LinkError> {
         let broken = |what: &str| LinkError::Refused(Refusal::Protocol(what.to_owned()));
         let options = ConnectOptions {
             tls: pinned(&opened),
             ..ConnectOptions::default()
         };
         let ticket = take_ticket(&mut opened).ok_or_else(|| broken("a ticket of another length"))?;
-        let endpoint = tcp::connect(&opened.data_address, &ticket, &options).map_err(LinkError::from)?;
+        let endpoint = transport
+            .data(&opened.data_address, &ticket, &options)
+            .map_err(LinkError::from)?;
         let session = endpoint.session().clone();
         let part = |part| session.access.iter().find(|access| access.part == part).cloned();
         let data = part(ExposedPart::Data).ok_or_else(|| broken("no access to the region's data"))?;
@@ -130,7 +137,7 @@ impl Link {
             .and_then(|fd| fd.try_clone_to_owned().ok())
             .map(Arc::new);
         let link = Self {
-            endpoint: Box::new(endpoint),
+            endpoint,
             readiness,
             address: opened.data_address,
             metadata: part(ExposedPart::Metadata),

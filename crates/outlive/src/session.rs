@@ -9,6 +9,7 @@ use crate::control::{Answer, Control};
 use crate::link::{self, Granted};
 use crate::raw;
 use crate::status::{AddressContext, MemberReport, RegionView, StatusView, SwitchoverView};
+use crate::transport::{Sockets, Transport};
 use crate::{
     Backup, BackupOptions, CatalogView, Context, Error, OpenOptions, Primary, RawOptions, RawRegion,
     RegionSpec, Result,
@@ -55,8 +56,22 @@ impl Session {
     /// # Errors
     /// As for [`connect`](Self::connect).
     pub fn connect_with(context: &Context, options: SessionOptions) -> Result<Self> {
+        let sockets = Sockets::new(context.client_tls(), context.control());
+        Self::connect_over(Arc::new(sockets), context.control(), options)
+    }
+
+    /// Connects over a transport of the caller's. `control` (`host:port`) names the manager in requests and errors; where
+    /// the connection leads is the transport's matter.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub fn connect_over(
+        transport: Arc<dyn Transport>,
+        control: &str,
+        options: SessionOptions,
+    ) -> Result<Self> {
         let session = Self {
-            control: Arc::new(Control::new(context)?),
+            control: Arc::new(Control::new(transport, control)?),
             options,
         };
         // Shows that the manager is there and lets us in.
@@ -302,7 +317,9 @@ impl Session {
             take_over,
             owner: label(owner),
         };
-        link::connect(name, retry_for, |left| self.open(name, left, request.clone()))
+        link::connect(self.control.transport(), name, retry_for, |left| {
+            self.open(name, left, request.clone())
+        })
     }
 
     /// Connects as a reader.
@@ -313,7 +330,9 @@ impl Session {
             take_over: false,
             owner: String::new(),
         };
-        link::connect(name, retry_for, |left| self.open(name, left, request.clone()))
+        link::connect(self.control.transport(), name, retry_for, |left| {
+            self.open(name, left, request.clone())
+        })
     }
 
     /// Connects again as primary of `generation`.
@@ -323,7 +342,7 @@ impl Session {
         generation: u64,
         retry_for: Duration,
     ) -> Result<Granted> {
-        link::connect(name, retry_for, |left| {
+        link::connect(self.control.transport(), name, retry_for, |left| {
             self.reconnect_grant(name, generation, left)
         })
     }
@@ -343,7 +362,7 @@ impl Session {
             owner: label(owner),
         };
         let mut granted_generation = None;
-        link::connect(name, retry_for, |left| {
+        link::connect(self.control.transport(), name, retry_for, |left| {
             // The takeover itself is done once; what may be repeated is the connection.
             if let Some(generation) = granted_generation {
                 return self.reconnect_grant(name, generation, left);
@@ -393,12 +412,17 @@ impl Session {
 
     /// Connects to the catalog, read-only.
     pub(crate) fn open_catalog(&self) -> Result<Granted> {
-        link::connect("the catalog", self.options.retry_for, |left| {
-            let answer = self.control.call("the catalog", left, |mut client| async move {
-                client.open_catalog(v1::OpenCatalogRequest {}).await
-            });
-            answer.result
-        })
+        link::connect(
+            self.control.transport(),
+            "the catalog",
+            self.options.retry_for,
+            |left| {
+                let answer = self.control.call("the catalog", left, |mut client| async move {
+                    client.open_catalog(v1::OpenCatalogRequest {}).await
+                });
+                answer.result
+            },
+        )
     }
 
     fn reconnect_grant(&self, name: &str, generation: u64, retry_for: Duration) -> Result<v1::Opened> {

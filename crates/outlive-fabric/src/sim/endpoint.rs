@@ -9,7 +9,7 @@ use super::world::News;
 use super::{Network, nanos};
 use crate::{Completion, ConnectionId, Endpoint, FabricError, OpId, RemoteKey, SessionInfo};
 
-/// One connection in a [`Network`]. Waiting moves the network's virtual time.
+/// One connection in a [`Network`]. Waiting moves the network's virtual time, or sleeps where it has a clock's.
 pub struct SimEndpoint {
     network: Network,
     id: ConnectionId,
@@ -55,14 +55,21 @@ impl SimEndpoint {
         self.id
     }
 
+    /// When something next happens on this connection, on the network's clock: for who waits by other means than
+    /// [`wait`](Endpoint::wait). `None`: nothing is on its way, or it is held up.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.network.world().next_of(self.id).map(Duration::from_nanos)
+    }
+
     fn post(&mut self, request: Request) -> Result<OpId, FabricError> {
+        self.network.catch_up();
         self.hear()?;
         while self.in_flight >= self.window_ops {
-            self.network.step(self.give_up_ns());
+            self.network.pass(self.id, self.give_up_ns());
             self.hear()?;
         }
         if self.in_flight == 0 {
-            self.heard_ns = self.network.world().now_ns();
+            self.heard_ns = self.now_ns();
         }
         self.last_op += 1;
         self.in_flight += 1;
@@ -74,8 +81,8 @@ impl SimEndpoint {
     /// Collects what has arrived.
     fn hear(&mut self) -> Result<(), FabricError> {
         while self.failed.is_none() {
+            let now = self.now_ns();
             let mut world = self.network.world();
-            let now = world.now_ns();
             match world.hear(self.id) {
                 News::Completion(completion) => {
                     self.ready.push(completion);
@@ -92,6 +99,13 @@ impl SimEndpoint {
         self.failed
             .as_ref()
             .map_or(Ok(()), |failure| Err(self.error(failure)))
+    }
+
+    fn now_ns(&self) -> u64 {
+        let carried_out_ns = self.network.world().now_ns();
+        self.network
+            .clock_ns()
+            .map_or(carried_out_ns, |clock| clock.max(carried_out_ns))
     }
 
     fn give_up_ns(&self) -> u64 {
@@ -158,8 +172,9 @@ impl Endpoint for SimEndpoint {
 
     /// Lets one step happen, so that whoever only polls gets on too.
     fn poll(&mut self, completions: &mut Vec<Completion>) -> Result<usize, FabricError> {
+        self.network.catch_up();
         let mut heard = self.hear();
-        if heard.is_ok() && self.ready.is_empty() {
+        if heard.is_ok() && self.ready.is_empty() && self.network.clock_ns().is_none() {
             let now_ns = self.network.world().now_ns();
             self.network.step(now_ns.saturating_add(self.step_ns));
             heard = self.hear();
@@ -168,15 +183,16 @@ impl Endpoint for SimEndpoint {
     }
 
     fn wait(&mut self, completions: &mut Vec<Completion>, timeout: Duration) -> Result<usize, FabricError> {
+        self.network.catch_up();
         let mut heard = self.hear();
-        let until_ns = self.network.world().now_ns().saturating_add(nanos(timeout));
-        while heard.is_ok() && self.ready.is_empty() && self.network.world().now_ns() < until_ns {
+        let until_ns = self.now_ns().saturating_add(nanos(timeout));
+        while heard.is_ok() && self.ready.is_empty() && self.now_ns() < until_ns {
             let limit_ns = if self.in_flight > 0 {
                 until_ns.min(self.give_up_ns())
             } else {
                 until_ns
             };
-            self.network.step(limit_ns);
+            self.network.pass(self.id, limit_ns);
             heard = self.hear();
         }
         self.deliver(heard, completions)
@@ -197,7 +213,6 @@ impl Endpoint for SimEndpoint {
 
 impl Drop for SimEndpoint {
     fn drop(&mut self) {
-        self.network.world().close(self.id);
-        self.network.tell_closed();
+        self.network.abandon(self.id);
     }
 }

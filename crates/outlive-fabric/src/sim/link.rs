@@ -55,8 +55,10 @@ pub(super) struct Link {
     /// When the last message of each direction arrives: none overtakes.
     pub(super) last_request_ns: u64,
     pub(super) last_answer_ns: u64,
-    /// Since when nothing travels.
-    pub(super) partitioned_ns: Option<u64>,
+    /// Since when no request travels.
+    pub(super) requests_held_ns: Option<u64>,
+    /// Whether no answer arrives.
+    pub(super) answers_held: bool,
     pub(super) bytes_until_lost: Option<u64>,
     /// The initiator has closed; what it had sent is still carried out.
     pub(super) closing: bool,
@@ -83,7 +85,8 @@ impl Link {
             answers: VecDeque::new(),
             last_request_ns: 0,
             last_answer_ns: 0,
-            partitioned_ns: None,
+            requests_held_ns: None,
+            answers_held: false,
             bytes_until_lost: None,
             closing: false,
             end: None,
@@ -97,7 +100,7 @@ impl Link {
     /// When the next request can be carried out.
     pub(super) fn next_due_ns(&self) -> Option<u64> {
         let due = self.requests.front().filter(|_| self.admitted.is_some())?.due_ns;
-        match self.partitioned_ns {
+        match self.requests_held_ns {
             Some(since) if due > since => None,
             _ => Some(due),
         }
@@ -105,7 +108,7 @@ impl Link {
 
     /// When the initiator next hears something.
     pub(super) fn next_news_ns(&self) -> Option<u64> {
-        if self.partitioned_ns.is_some() {
+        if self.answers_held {
             return None;
         }
         let answer = self.answers.front().map(|(due, _)| *due);

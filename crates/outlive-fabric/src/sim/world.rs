@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::link::{End, InFlight, Link, Progress, Request};
-use super::{SimAddress, SimOptions, nanos};
+use super::{SimAddress, SimOptions, Way, nanos};
 use crate::proof::Nonce;
 use crate::{Admission, Admitted, CloseReason, Completion, ConnectionId, OpId, Refusal};
 
@@ -151,6 +151,24 @@ impl World {
         self.carry_out(id, piece, answer_ns);
     }
 
+    /// Carries out what is due by `clock_ns`. What takes several steps may go on at the next call.
+    pub(super) fn catch_up(&mut self, clock_ns: u64) {
+        while self.now_ns <= clock_ns {
+            let is_due = |link: &Link| link.next_due_ns().is_some_and(|due| due <= self.now_ns);
+            if self.now_ns == clock_ns && !self.links.values().any(is_due) {
+                break;
+            }
+            self.step(clock_ns);
+        }
+    }
+
+    /// When something next happens on a connection: a request is carried out or the initiator hears.
+    pub(super) fn next_of(&self, id: ConnectionId) -> Option<u64> {
+        let link = self.links.get(&id)?;
+        let due = link.next_due_ns().map(|due| due.max(self.now_ns));
+        [due, link.next_news_ns()].into_iter().flatten().min()
+    }
+
     fn carry_out(&mut self, id: ConnectionId, piece: u64, answer_ns: u64) {
         let max_op_bytes = self.options.max_op_bytes;
         let Some(link) = self.links.get_mut(&id) else {
@@ -214,16 +232,20 @@ impl World {
         }
     }
 
-    pub(super) fn partition(&mut self, id: ConnectionId) {
+    pub(super) fn hold(&mut self, id: ConnectionId, way: Way) {
         let now = self.now_ns;
         if let Some(link) = self.links.get_mut(&id) {
-            link.partitioned_ns.get_or_insert(now);
+            match way {
+                Way::ToTarget => drop(link.requests_held_ns.get_or_insert(now)),
+                Way::ToInitiator => link.answers_held = true,
+            }
         }
     }
 
     pub(super) fn heal(&mut self, id: ConnectionId) {
         if let Some(link) = self.links.get_mut(&id) {
-            link.partitioned_ns = None;
+            link.requests_held_ns = None;
+            link.answers_held = false;
         }
     }
 
@@ -267,11 +289,14 @@ impl World {
         }
     }
 
-    fn travel_ns(&mut self) -> u64 {
-        let (least, most) = (
-            nanos(*self.options.latency.start()),
-            nanos(*self.options.latency.end()),
-        );
+    pub(super) fn travel_ns(&mut self) -> u64 {
+        let one_in = self.options.stray.as_ref().map_or(0, |stray| stray.one_in);
+        let strays = one_in > 0 && self.below(one_in) == 0;
+        let latency = match &self.options.stray {
+            Some(stray) if strays => &stray.latency,
+            _ => &self.options.latency,
+        };
+        let (least, most) = (nanos(*latency.start()), nanos(*latency.end()));
         least + self.below(most.saturating_sub(least) + 1)
     }
 

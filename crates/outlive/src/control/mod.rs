@@ -10,16 +10,17 @@ pub(crate) use retry::{Answer, Backoff};
 pub(crate) use watch::{Watch, Watched};
 
 use std::future::Future;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use outlive_identity::connector;
+use hyper_util::rt::TokioIo;
 use outlive_proto::v1::manager_client::ManagerClient;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Response, Status};
+use tower::service_fn;
 
-use crate::{Context, Error, Result};
+use crate::{Error, Result, Transport};
 
 /// How long making the connection, with its handshake, may take before it counts as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,19 +33,21 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 pub(crate) type Client = ManagerClient<Channel>;
 
-/// The manager of one context.
+/// The manager of one session, and the way to it and its units.
 pub(crate) struct Control {
     /// Taken only when dropped.
     runtime: Option<Runtime>,
     client: Client,
+    transport: Arc<dyn Transport>,
     address: String,
 }
 
 impl Control {
-    pub(crate) fn new(context: &Context) -> Result<Self> {
+    /// `address` (`host:port`) names the manager, in its requests and in errors.
+    pub(crate) fn new(transport: Arc<dyn Transport>, address: &str) -> Result<Self> {
         let invalid = |reason: String| Error::Invalid { reason };
-        let endpoint = Endpoint::from_shared(format!("https://{}", context.control()))
-            .map_err(|error| invalid(format!("control address {}: {error}", context.control())))?
+        let endpoint = Endpoint::from_shared(format!("https://{address}"))
+            .map_err(|error| invalid(format!("control address {address}: {error}")))?
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true);
@@ -58,15 +61,23 @@ impl Control {
             })?;
         let channel = {
             let _inside = runtime.enter();
-            let connector = connector(context.client_tls(), context.control(), CONNECT_TIMEOUT);
-            endpoint.connect_with_connector_lazy(connector)
+            let transport = Arc::clone(&transport);
+            endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
+                let connecting = transport.control(CONNECT_TIMEOUT);
+                async move { connecting.await.map(TokioIo::new) }
+            }))
         };
         let client = ManagerClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self {
             runtime: Some(runtime),
             client,
-            address: context.control().to_owned(),
+            transport,
+            address: address.to_owned(),
         })
+    }
+
+    pub(crate) fn transport(&self) -> &dyn Transport {
+        self.transport.as_ref()
     }
 
     pub(crate) fn address(&self) -> &str {

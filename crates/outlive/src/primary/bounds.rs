@@ -35,3 +35,5 @@ pub(crate) const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) const INCARNATIONS_KEPT: usize = 16;
 /// Confirmations read this much of the region: the heartbeat word.
 pub(crate) const CONFIRM_BYTES: u32 = 8;
+/// Between two looks at a connection that has no descriptor to wait for.
+pub(crate) const POLL_PAUSE: Duration = Duration::from_micros(20);
