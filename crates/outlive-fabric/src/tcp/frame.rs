@@ -269,7 +269,8 @@ impl Answer {
                 (Self::Persistent { op, method }, u8::MAX, 0)
             }
             REFUSED => (Self::Refused { op, len }, 0, super::reason::MAX_REASON_BYTES),
-            STOPPED => (Self::Stopped { len }, 0, super::reason::MAX_REASON_BYTES),
+            STOPPED if op == 0 => (Self::Stopped { len }, 0, super::reason::MAX_REASON_BYTES),
+            STOPPED => return Err(FrameError::Reserved(kind)),
             kind => return Err(FrameError::Kind(kind)),
         };
         if raw.flags & !flags != 0 {
@@ -351,6 +352,13 @@ mod tests {
             let bytes = answer.encode();
             prop_assert_eq!(Answer::decode(&bytes), Ok(Some(answer)));
             prop_assert_eq!(Answer::decode(&bytes[..15]), Ok(None));
+        }
+
+        #[test]
+        fn an_end_that_names_an_operation_is_not_the_protocol(op in 1u64..) {
+            let mut bytes = Answer::Stopped { len: 32 }.encode();
+            bytes[8..].copy_from_slice(&op.to_le_bytes());
+            prop_assert_eq!(Answer::decode(&bytes), Err(FrameError::Reserved(STOPPED)));
         }
 
         #[test]
