@@ -1,42 +1,12 @@
-//! The conformance suite over the simulated fabric in real time, and what only that can do.
+//! What only the simulated fabric in real time can do.
 
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outlive_fabric::conformance::Harness;
-use outlive_fabric::sim::{Network, SimAddress, SimEndpoint, SimOptions, Stray, Way};
+use outlive_fabric::sim::{Network, SimEndpoint, SimOptions, Stray, Way};
 use outlive_fabric::testing::{KEY, Memory, TestTarget};
-use outlive_fabric::{Endpoint, FabricError, Refusal, Rights, Ticket, conformance_suite};
-
-struct Sim {
-    network: Network,
-    address: SimAddress,
-}
-
-impl Harness for Sim {
-    type Endpoint = SimEndpoint;
-
-    fn serve(target: Arc<TestTarget>) -> Self {
-        let network = Network::in_real_time(SimOptions::default());
-        let address = network.serve(target);
-        Self { network, address }
-    }
-
-    fn connect(&self, ticket: &Ticket) -> Result<SimEndpoint, FabricError> {
-        self.network.connect(self.address, ticket)
-    }
-
-    fn connect_blindly(&self, ticket: &Ticket) -> Result<(), FabricError> {
-        self.network.connect_blindly(self.address, ticket).map(drop)
-    }
-
-    fn shut_down(self) {
-        self.network.shut_down(self.address);
-    }
-}
-
-conformance_suite!(Sim);
+use outlive_fabric::{Endpoint, FabricError, Refusal, Rights};
 
 /// Bounds every wait; only a failing one takes as long.
 const LONG: Duration = Duration::from_secs(30);

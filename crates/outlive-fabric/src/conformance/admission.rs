@@ -1,11 +1,14 @@
 //! Who is let in.
 
-use super::{Bench, Harness};
+use std::thread;
+
+use super::Harness;
+use super::bench::Bench;
 use crate::{FabricError, Refusal, Rights, Terms, Ticket, TicketId, TicketSecret};
 
 /// C: a ticket lets in once. A used one, one that was voided, and an unknown one are refused alike, and
 /// so is one whose secret is not known.
-pub fn a_ticket_is_good_for_one_connection<H: Harness>() {
+pub(super) fn a_ticket_is_good_for_one_connection<H: Harness>() {
     let bench = Bench::<H>::new(4096);
     let used = bench.target.issue(Rights::Read);
     let first = bench.harness.connect(&used).expect("a fresh ticket lets in");
@@ -26,8 +29,30 @@ pub fn a_ticket_is_good_for_one_connection<H: Harness>() {
     drop(first);
 }
 
+/// A ticket that is shown many times at once lets exactly one in.
+pub(super) fn a_ticket_that_many_show_lets_one_in<H: Harness>() {
+    let bench = Bench::<H>::new(4096);
+    for _ in 0..5 {
+        let ticket = bench.target.issue(Rights::Read);
+        let before = bench.target.connections().len();
+        let came: Vec<_> = thread::scope(|scope| {
+            let connecting: Vec<_> = (0..5)
+                .map(|_| scope.spawn(|| bench.harness.connect(&ticket)))
+                .collect();
+            let joined = connecting.into_iter().map(|connecting| connecting.join());
+            joined.map(|connected| connected.expect("no panic")).collect()
+        });
+        let (inside, outside): (Vec<_>, Vec<_>) = came.into_iter().partition(Result::is_ok);
+        assert_eq!(inside.len(), 1, "exactly one is let in");
+        for refused in outside {
+            assert_refused(refused.map(drop));
+        }
+        assert_eq!(bench.target.connections().len(), before + 1);
+    }
+}
+
 /// U5: who knows a ticket's id and not its secret is not let in, and the ticket is not used up by it.
-pub fn a_wrong_secret_lets_nobody_in<H: Harness>() {
+pub(super) fn a_wrong_secret_lets_nobody_in<H: Harness>() {
     let bench = Bench::<H>::new(4096);
     let ticket = bench.target.issue(Rights::ReadWrite);
     assert_refused(bench.harness.connect_blindly(&with_wrong_secret(&ticket)));
@@ -41,7 +66,7 @@ pub fn a_wrong_secret_lets_nobody_in<H: Harness>() {
 
 /// U5: a ticket is bound to identity, region, generation, rights and incarnation. Who means anything else by
 /// it is not let in, and does not let itself be let in.
-pub fn other_terms_let_nobody_in<H: Harness>() {
+pub(super) fn other_terms_let_nobody_in<H: Harness>() {
     let bench = Bench::<H>::new(4096);
     let changes: [fn(&mut Terms); 6] = [
         |terms| terms.identity.push('s'),
@@ -70,7 +95,7 @@ pub fn other_terms_let_nobody_in<H: Harness>() {
 
 /// X1: a target that saw a ticket's id and does not know its secret is found out before anything is
 /// proven to it.
-pub fn an_impostor_is_given_nothing<H: Harness>() {
+pub(super) fn an_impostor_is_given_nothing<H: Harness>() {
     let bench = Bench::<H>::new(4096);
     bench.target.impersonate();
     let ticket = bench.target.issue(Rights::ReadWrite);
@@ -82,7 +107,7 @@ pub fn an_impostor_is_given_nothing<H: Harness>() {
 
 /// U5: a ticket survives a bounded number of wrong answers, so that guessing does not take it from its
 /// owner at once, and not more, so that guessing ends.
-pub fn a_ticket_survives_three_wrong_answers_and_not_four<H: Harness>() {
+pub(super) fn a_ticket_survives_three_wrong_answers_and_not_four<H: Harness>() {
     let bench = Bench::<H>::new(4096);
     for wrong in 0..=4 {
         let ticket = bench.target.issue(Rights::Read);

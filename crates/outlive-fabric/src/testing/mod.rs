@@ -3,6 +3,7 @@
 //! For tests and for the [conformance suite](crate::conformance) only: it trusts its caller, counts
 //! what is done to it, keeps a second image of what was persisted, and can be told to fail.
 
+pub mod line;
 pub mod raw;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub struct Memory {
     /// Whether `receive` takes bytes straight from the socket.
     direct: bool,
     failed: AtomicBool,
+    flushes_fail: AtomicBool,
     writes: AtomicU64,
     receives: AtomicU64,
     persists: AtomicU64,
@@ -56,6 +58,7 @@ impl Memory {
             }),
             direct,
             failed: AtomicBool::new(false),
+            flushes_fail: AtomicBool::new(false),
             writes: AtomicU64::new(0),
             receives: AtomicU64::new(0),
             persists: AtomicU64::new(0),
@@ -84,6 +87,11 @@ impl Memory {
     /// From now on writes and persists fail, as a broken medium's do.
     pub fn fail(&self) {
         self.failed.store(true, Ordering::SeqCst);
+    }
+
+    /// The next flush fails, and with it the medium.
+    pub fn fail_flushes(&self) {
+        self.flushes_fail.store(true, Ordering::SeqCst);
     }
 
     /// A table over all of it: each key with its rights.
@@ -175,6 +183,10 @@ impl Exposure for Table {
         let range = self.range(&images, key, true, offset, len)?;
         self.memory.check_medium()?;
         self.memory.persists.fetch_add(1, Ordering::SeqCst);
+        if self.memory.flushes_fail.load(Ordering::SeqCst) {
+            self.memory.fail();
+            return self.memory.check_medium();
+        }
         let Images { placed, persistent } = &mut *images;
         persistent[range.clone()].copy_from_slice(&placed[range]);
         Ok(())
@@ -183,7 +195,7 @@ impl Exposure for Table {
 
 /// The region that a [`TestTarget`]'s tickets are for.
 pub const REGION: RegionId = RegionId([7; 16]);
-/// The key under which a [`TestTarget`] exposes its memory, whatever the rights.
+/// The key under which a [`TestTarget`] exposes its memory, unless it was asked for another.
 pub const KEY: RemoteKey = RemoteKey(0x4b45_5931);
 
 /// Wrong answers that a [`TestTarget`]'s ticket survives.
@@ -191,6 +203,7 @@ pub const SURVIVED_WRONG_ANSWERS: u32 = 3;
 
 struct Waiting {
     ticket: Ticket,
+    key: RemoteKey,
     wrong_answers: u32,
 }
 
@@ -201,8 +214,9 @@ pub struct TestTarget {
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct TargetState {
+    incarnation: u64,
+    persist: Option<PersistMethod>,
     last_ticket: u64,
     tickets: HashMap<TicketId, Waiting>,
     is_impostor: bool,
@@ -216,7 +230,16 @@ impl TestTarget {
     pub fn new(memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
             memory,
-            state: Mutex::default(),
+            state: Mutex::new(TargetState {
+                incarnation: 1,
+                persist: Some(PersistMethod::TargetFlush),
+                last_ticket: 0,
+                tickets: HashMap::new(),
+                is_impostor: false,
+                wrong_answers: 0,
+                connections: Vec::new(),
+                closed: HashMap::new(),
+            }),
             changed: Condvar::new(),
         })
     }
@@ -226,8 +249,25 @@ impl TestTarget {
         &self.memory
     }
 
+    /// A target over the same memory after a restart: in the next incarnation, without anybody's ticket.
+    pub fn restarted(&self) -> Arc<Self> {
+        let next = Self::new(Arc::clone(&self.memory));
+        next.state().incarnation = self.state().incarnation + 1;
+        next
+    }
+
+    /// From now on it tells that its medium cannot promise persistence.
+    pub fn promise_no_persistence(&self) {
+        self.state().persist = None;
+    }
+
     /// Makes a single-use ticket.
     pub fn issue(&self, rights: Rights) -> Ticket {
+        self.issue_under(KEY, rights)
+    }
+
+    /// Makes a single-use ticket of which the connection gets the memory under a key of its own.
+    pub fn issue_under(&self, key: RemoteKey, rights: Rights) -> Ticket {
         let mut state = self.state();
         state.last_ticket += 1;
         let (mut id, mut secret) = ([0xa5; 16], [0x5c; 32]);
@@ -241,10 +281,11 @@ impl TestTarget {
                 region: REGION,
                 generation: 1,
                 rights,
-                incarnation: 1,
+                incarnation: state.incarnation,
             },
         };
         let waiting = Waiting {
+            key,
             ticket: ticket.clone(),
             wrong_answers: 0,
         };
@@ -330,24 +371,25 @@ impl Admission for TestTarget {
             .tickets
             .get(&ticket.id)
             .filter(|waiting| waiting.ticket.is(ticket));
-        let rights = waiting.ok_or(Refusal::Ticket)?.ticket.terms.rights;
+        let waiting = waiting.ok_or(Refusal::Ticket)?;
+        let (key, rights) = (waiting.key, waiting.ticket.terms.rights);
         state.tickets.remove(&ticket.id);
         state.connections.push(connection);
         let access = AccessInfo {
             region: REGION,
             part: ExposedPart::Data,
-            key: KEY,
+            key,
             len: self.memory.images().placed.len() as u64,
             rights,
             generation: 1,
         };
         let session = SessionInfo {
-            incarnation: 1,
+            incarnation: state.incarnation,
             access: vec![access],
-            persist: Some(PersistMethod::TargetFlush),
+            persist: state.persist,
         };
         Ok(Admitted {
-            exposure: self.memory.table(&[(KEY, rights)]),
+            exposure: self.memory.table(&[(key, rights)]),
             session,
         })
     }
