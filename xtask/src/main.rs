@@ -9,6 +9,7 @@ mod links;
 mod policy;
 mod references;
 mod requirements;
+mod simulate;
 mod sources;
 mod step;
 mod test_runner;
@@ -29,6 +30,8 @@ Commands:
   crash-states [--seed N] [--states N]
                 cut the power of simulated media at every event of seeded scenarios, until so many distinct
                 crash states (1,000,000) were survived; `--seed N --states 1` replays a seed that failed
+  simulate [ARGUMENTS]
+                run seeds of the simulated whole system: campaign, run, shrink, plan, teeth (`simulate --help`)
   sources       only the checks on our own sources and documents
 
 Exit codes: 0 all holds, 1 something does not, 2 wrong usage
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
+        ["simulate", arguments @ ..] => match simulate::Simulate::parse(arguments).run(),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

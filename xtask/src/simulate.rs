@@ -1,6 +1,6 @@
 //! The long campaign of the simulated whole system: `docs/testing.md` says what it does.
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
 
 use crate::step::{Failure, cargo};
 
@@ -17,28 +17,30 @@ impl Simulate {
     pub(crate) fn parse(arguments: &[&str]) -> Self {
         let named = |argument: &&str| *argument == "--bug" || argument.starts_with("--bug=");
         let bugs = arguments.first() == Some(&"teeth") || arguments.iter().any(named);
-        let arguments = if arguments.is_empty() { &["--help"] } else { arguments };
+        let arguments = if arguments.is_empty() {
+            &["--help"]
+        } else {
+            arguments
+        };
         Self {
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             bugs,
         }
     }
 
-    /// Runs it, in a release build, and returns the simulation's exit code. Nothing of ours is printed between, so that its report can be read by
-    /// programs.
-    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+    /// Becomes it, in a release build: its exit code and its signals are the simulation's own, and nothing of ours stands in its report. Returns only
+    /// when that could not be.
+    pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut command = cargo(&["run", "--release", "--locked", "--quiet"]);
         command.args(["--package", "outlive-simulation", "--bin", "outlive-simulation"]);
         if self.bugs {
             command.args(["--features", "deliberate-bugs"]);
         }
         command.arg("--").args(&self.arguments);
-        let status = command.status().map_err(|source| Failure::Start {
+        Err(Failure::Start {
+            source: command.exec(),
             command: "cargo run --package outlive-simulation".to_owned(),
-            source,
-        })?;
-        let code = status.code().and_then(|code| u8::try_from(code).ok());
-        Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+        })
     }
 }
 
