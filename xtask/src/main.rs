@@ -52,7 +52,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
-        ["simulate", arguments @ ..] => match simulate::Simulate::parse(arguments).run(),
+        ["simulate", arguments @ ..] => simulate::Simulate::parse(arguments).run(),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
