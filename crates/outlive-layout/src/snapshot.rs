@@ -14,6 +14,8 @@ use crate::{Geometry, RegionId};
 ///    ([`Writer::snapshot_committed`](crate::Writer::snapshot_committed));
 /// 4. reads seal and payload back and compares ([`SealedSnapshot::verify`]): only
 ///    [`Writer::snapshot_verified`](crate::Writer::snapshot_verified) gives the journal space before it free.
+///    What does not verify is withdrawn: post [`SealedSnapshot::withdraw`] and await its commit **at the region's
+///    level**, so that readers find the snapshot before it and not damage.
 ///
 /// One snapshot is under way at a time; appends go on meanwhile. After a failure at any step:
 /// [`Writer::snapshot_failed`](crate::Writer::snapshot_failed).
@@ -90,6 +92,12 @@ impl SealedSnapshot {
             self.geometry.seal_offset(self.seal.slot),
             self.seal.encode(self.region),
         )
+    }
+
+    /// After a failed fourth phase: what takes the seal back. The snapshot before it, and the journal behind that, still
+    /// hold everything, since nothing was reclaimed.
+    pub fn withdraw(&self) -> (u64, [u8; SEAL_BYTES]) {
+        (self.geometry.seal_offset(self.seal.slot), [0; SEAL_BYTES])
     }
 
     /// Where the payload lies, and its length, for reading back.

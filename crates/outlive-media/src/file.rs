@@ -95,10 +95,6 @@ impl FileMedia {
         let file = OpenOptions::new().read(true).write(repair).open(path);
         let file = file.map_err(|source| open_error(path, source))?;
         lock(&file, path, FlockOperation::NonBlockingLockExclusive)?;
-        if repair {
-            // A copy that is repaired from another must not be torn along with it.
-            file.sync_data().map_err(opening)?;
-        }
         let found = file.metadata().map_err(opening)?;
         Ok(Self {
             file,

@@ -11,7 +11,8 @@
 //! back; [`SimulatedMedia::left`] is one whose users were killed: what they had placed is still there, and still
 //! not persistent.
 //!
-//! Media errors: a cache line that cannot be read, a flush that fails whole or half done, a device that is full.
+//! Media errors: a cache line that cannot be read, a flush that fails whole or half done, a device that is full, a bit that
+//! is not written as it was given.
 //!
 //! What it is not: a model of a device that lies (says persistent and is not), tears words, or loses what was persistent.
 //!
@@ -93,6 +94,7 @@ struct State {
     unreadable: BTreeSet<u64>,
     flush_fault: Option<FlushFault>,
     room: Option<u64>,
+    flip: Option<Vec<u8>>,
     holding: bool,
     flushing: bool,
 }
@@ -175,6 +177,16 @@ impl SimulatedMedia {
         self.lock().room = room;
     }
 
+    /// Of the next store that holds these bytes, one bit is written otherwise. `None`: every store is written as it is given.
+    pub fn flip_in(&self, bytes: Option<&[u8]>) {
+        self.lock().flip = bytes.map(<[u8]>::to_vec);
+    }
+
+    /// Whether a bit is still to be written otherwise.
+    pub fn will_flip(&self) -> bool {
+        self.lock().flip.is_some()
+    }
+
     /// Makes flushes wait until they are let go. A flush covers what was placed before it began.
     pub fn hold_flushes(&self, hold: bool) {
         self.lock().holding = hold;
@@ -199,6 +211,7 @@ impl SimulatedMedia {
             unreadable: BTreeSet::new(),
             flush_fault: None,
             room: None,
+            flip: None,
             holding: false,
             flushing: false,
         };
@@ -230,6 +243,18 @@ impl State {
         taken
     }
 
+    /// What is written instead of `bytes`.
+    fn written(&mut self, bytes: &[u8]) -> Arc<[u8]> {
+        let mut written: Arc<[u8]> = bytes.into();
+        let wanted = self.flip.as_deref().filter(|wanted| !wanted.is_empty());
+        let found = wanted.and_then(|wanted| bytes.windows(wanted.len()).position(|window| window == wanted));
+        if let Some(at) = found {
+            self.flip = None;
+            Arc::make_mut(&mut written)[at] ^= 0x10;
+        }
+        written
+    }
+
     /// Lines that are written whole can be read again.
     fn heal(&mut self, at: u64, len: u64) {
         if !self.unreadable.is_empty() {
@@ -259,10 +284,8 @@ impl Media for SimulatedMedia {
         let taken = state.take_room(len);
         let fits = usize::try_from(taken).expect("no more than there are");
         if fits > 0 {
-            state.happen(Event::Store {
-                at,
-                bytes: bytes[..fits].into(),
-            });
+            let bytes = state.written(&bytes[..fits]);
+            state.happen(Event::Store { at, bytes });
             state.heal(at, taken);
         }
         check_room(at, len, taken)

@@ -4,6 +4,8 @@
 //! only rewrites a copy that does not verify from the one that does.
 
 mod extents;
+#[cfg(test)]
+mod power;
 mod regions;
 mod report;
 
@@ -11,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use outlive_layout::catalog::{Catalog, Extent, Record};
-use outlive_layout::{Reader, Recovery, RecoveryOptions, RegionId, Start};
+use outlive_layout::{Reader, Recovery, RecoveryOptions, RegionId, Settling, Start};
 use outlive_media::{Copy, FileMedia, MediaError, Medium, Superblock};
 
 use self::extents::Extents;
@@ -28,9 +30,21 @@ pub(crate) struct NotChecked(#[from] pub(crate) MediaError);
 /// [`NotChecked`] where there is no such medium, or it is in use, or it is none of ours. What is wrong with it
 /// stands in the report.
 pub(crate) fn check(path: &Path, repair: bool) -> Result<Report, NotChecked> {
-    let medium = Arc::new(Medium::new(Box::new(FileMedia::open_for_check(path, repair)?)));
+    check_medium(
+        Medium::new(Box::new(FileMedia::open_for_check(path, repair)?)),
+        path,
+        repair,
+    )
+}
+
+fn check_medium(medium: Medium, path: &Path, repair: bool) -> Result<Report, NotChecked> {
+    if repair {
+        // A killed unit may have left the good copy placed only: power must not take it along with the one that is repaired
+        // from it.
+        medium.settle()?;
+    }
     let mut check = Check {
-        medium,
+        medium: Arc::new(medium),
         repair,
         report: Report::new(path),
     };
@@ -201,10 +215,10 @@ impl Check {
         if !self.repair || recovered.repairs.is_empty() {
             return Ok(());
         }
-        for (offset, bytes) in &recovered.repairs {
-            source.write_at(*offset, bytes)?;
-        }
-        self.medium.settle()?;
+        recovered.settling().try_for_each(|step| match step {
+            Settling::Persist => self.medium.settle(),
+            Settling::Write(offset, bytes) => source.write_at(offset, bytes),
+        })?;
         for (offset, _) in &recovered.repairs {
             let done = format!("{name}: control block copy at offset {offset} rewritten from the other one");
             self.report.repaired_at(name, *offset, done);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outlive_fabric::tcp::{ConnectOptions, PinnedCertificate, TlsPolicy};
 use outlive_fabric::{FabricError, RegionId, Ticket};
 use outlive_layout::catalog::{Catalog as State, Extent, Record};
-use outlive_layout::{ReadError, Reader, Recovery, RecoveryOptions, Start, Writer};
+use outlive_layout::{ReadError, Reader, Recovery, RecoveryOptions, Settling, Start, Writer};
 use outlive_proto::v1::{AttachResponse, DataTls};
 
 use super::driver::{DriveError, Driver};
@@ -90,10 +90,7 @@ fn recover(
         );
     }
     let mut state = state_of(&found, allocatable)?;
-    for (offset, bytes) in &found.repairs {
-        driver.post(*offset, &[bytes]).map_err(drive_error)?;
-    }
-    driver.commit().map_err(drive_error)?;
+    settle(&mut driver, &found).map_err(drive_error)?;
     let resumed = Writer::resume(region, &found.point, generation, now_ns());
     let (mut writer, takeover) = resumed.map_err(|error| AttachError::Catalog(error.to_string()))?;
     driver.post_set(&takeover, &[]).map_err(drive_error)?;
@@ -107,6 +104,14 @@ fn recover(
         driver,
         writer,
         state,
+    })
+}
+
+/// What the manager before may only have placed is durable before a repair rests on it, and that before the first change.
+fn settle(driver: &mut Driver, found: &Recovery) -> Result<(), DriveError> {
+    found.settling().try_for_each(|step| match step {
+        Settling::Persist => driver.commit(),
+        Settling::Write(offset, bytes) => driver.post(offset, &[bytes]),
     })
 }
 

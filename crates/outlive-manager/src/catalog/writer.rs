@@ -190,6 +190,7 @@ impl Engine {
             );
             return Ok(());
         }
+        self.driver.withdraw_snapshot(&sealed)?;
         self.writer.snapshot_failed();
         let message = "the catalog's snapshot did not read back as it was written: check the medium";
         Err(Failure::Refused(ControlError::new(

@@ -230,3 +230,30 @@ fn a_full_device_takes_what_fits_and_says_so() {
     medium.store(16, &[2; 16]).unwrap();
     medium.persist().unwrap();
 }
+
+#[test]
+fn one_bit_of_the_store_that_was_named_is_written_otherwise() {
+    let media = SimulatedMedia::new(4096);
+    let medium = media.medium();
+    media.flip_in(Some(b"named"));
+    medium.store(0, b"another").unwrap();
+    assert!(media.will_flip());
+    medium.store(64, b"the named store").unwrap();
+    assert!(!media.will_flip());
+    medium.store(128, b"the named store").unwrap();
+    let flipped = |at: u64, wanted: &str| {
+        let found = text(&media.placed(), at, wanted.len());
+        let pairs = found.bytes().zip(wanted.bytes());
+        pairs
+            .map(|(found, wanted)| (found ^ wanted).count_ones())
+            .sum::<u32>()
+    };
+    assert_eq!(
+        [
+            flipped(0, "another"),
+            flipped(64, "the named store"),
+            flipped(128, "the named store")
+        ],
+        [0, 1, 0]
+    );
+}

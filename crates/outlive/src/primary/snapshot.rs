@@ -37,6 +37,8 @@ enum Phase {
     Publish,
     /// Read back: only a verified snapshot frees the journal before it.
     Verify,
+    /// It does not verify: its seal is taken back, so that readers find the snapshot before it and not damage.
+    Withdraw,
 }
 
 /// One save.
@@ -85,6 +87,12 @@ impl SnapshotRun {
         let _ = self.outcome.set(Err(error));
     }
 
+    /// Whether what was read back is what was written.
+    fn is_whole(&self) -> bool {
+        let sealed = self.sealed.as_ref();
+        sealed.is_some_and(|sealed| sealed.verify(&self.seal_read, &self.checksum))
+    }
+
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.posted = 0;
@@ -124,6 +132,11 @@ impl Engine {
                 self.post_snapshot_persist(run)?;
             }
             Phase::Verify => self.post_read_back(run)?,
+            Phase::Withdraw if !run.begun => {
+                let (offset, bytes) = run.plan.invalidate();
+                self.post_snapshot_write(run, offset, &bytes)?;
+                self.post_snapshot_persist(run)?;
+            }
             _ => {}
         }
         run.begun = true;
@@ -226,7 +239,8 @@ impl Engine {
                     run.enter(Phase::Verify);
                 }
                 Phase::Verify if run.posted < run.bytes.len() => return Some(run),
-                Phase::Verify => {
+                Phase::Verify if !run.is_whole() => run.enter(Phase::Withdraw),
+                Phase::Verify | Phase::Withdraw => {
                     self.finish_snapshot(&run);
                     return None;
                 }
@@ -235,16 +249,12 @@ impl Engine {
     }
 
     fn finish_snapshot(&mut self, run: &SnapshotRun) {
-        let verified = run
-            .sealed
-            .as_ref()
-            .filter(|sealed| sealed.verify(&run.seal_read, &run.checksum));
-        let outcome = match verified {
-            Some(sealed) => {
+        let outcome = match &run.sealed {
+            Some(sealed) if run.is_whole() => {
                 self.writer.snapshot_verified(sealed);
                 Ok(self.incarnation)
             }
-            None => {
+            _ => {
                 self.writer.snapshot_failed();
                 Err(Error::Corrupt {
                     region: self.name.clone(),

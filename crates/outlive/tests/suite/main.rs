@@ -27,4 +27,5 @@ mod regions_grow;
 mod save_replaces_what_was_there;
 mod support;
 mod takeover_reads_only_what_was_unread;
+mod the_last_verified_checkpoint_stays;
 mod what_is_kept_is_bounded;

@@ -1,6 +1,7 @@
 //! What the tests share: a server to talk to, a primary in a process of its own, damage to a medium.
 
 pub(crate) mod child;
+mod device;
 mod server;
 
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use outlive::{OpenOptions, Primary, RegionSpec, Session};
 
+pub(crate) use device::Device;
 pub(crate) use server::Server;
 
 /// A session and an open region of 1 MiB.

@@ -17,9 +17,12 @@ const ADMINISTRATOR: &str = "administrator";
 /// Long enough for a restart on a loaded machine.
 pub(crate) const RETRY_FOR: Duration = Duration::from_secs(20);
 
+/// Opens the unit, at each start anew.
+type OpenUnit = Box<dyn FnMut(UnitOptions) -> Unit + Send>;
+
 /// Unit and manager in one, as `outlive serve` has them.
 pub(crate) struct Server {
-    media: String,
+    open: OpenUnit,
     control: SocketAddr,
     data: SocketAddr,
     running: Option<Running>,
@@ -56,11 +59,19 @@ impl Server {
     }
 
     fn start(media: String) -> Self {
+        Self::with(move |options| {
+            let spec = media.parse().expect("a medium");
+            Unit::open(&spec, options).expect("a unit")
+        })
+    }
+
+    /// On a unit that is opened in this way, at each start.
+    pub(crate) fn with(open: impl FnMut(UnitOptions) -> Unit + Send + 'static) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let (authority, tls) = trust();
         let administrator = issue(&authority, ADMINISTRATOR);
         let mut server = Self {
-            media,
+            open: Box::new(open),
             control: any,
             data: any,
             running: None,
@@ -100,8 +111,7 @@ impl Server {
     /// Starts again, at the same addresses, on the same medium.
     pub(crate) fn resume(&mut self) {
         let secret = AttachSecret::random().expect("randomness");
-        let spec = self.media.parse().expect("a medium");
-        let unit = Unit::open(&spec, UnitOptions::new(secret.clone())).expect("a unit");
+        let unit = (self.open)(UnitOptions::new(secret.clone()));
         self.data = unit.serve_data(self.data).expect("a data listener");
         self.running = Some(Running {
             unit,
