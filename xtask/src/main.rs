@@ -3,6 +3,7 @@
 
 mod advisories;
 mod attacks;
+mod chaos;
 mod crash_states;
 mod dependencies;
 mod links;
@@ -32,6 +33,9 @@ Commands:
                 crash states (1,000,000) were survived; `--seed N --states 1` replays a seed that failed
   simulate [ARGUMENTS]
                 run seeds of the simulated whole system: campaign, run, shrink, plan, teeth (`simulate --help`)
+  chaos [--minutes N] [--seed N] [--faults LIST] [--clients N] [--workload LIST] [--json] [--keep]
+                real processes under chaos: kill, stop, partition, delay and lose, fill the disk, and check what
+                clients were told; `cargo xtask chaos --help` shows every option and its exit codes
   sources       only the checks on our own sources and documents
 
 Exit codes: 0 all holds, 1 something does not, 2 wrong usage
@@ -45,6 +49,10 @@ fn main() -> ExitCode {
         ["dependencies"] => verify::dependencies(),
         ["advisories"] => verify::advisories(),
         ["sources"] => verify::sources(),
+        ["chaos", options @ ..] => match chaos::run(options) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         ["crash-states", options @ ..] => match crash_states::CrashStates::parse(options) {
             Ok(asked) => asked.run(),
             Err(wrong) => {
