@@ -5,7 +5,8 @@
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -113,4 +114,27 @@ fn wrong_usage_is_said_and_ends_with_2() {
         let (code, printed) = planted(wrong);
         assert!(code == 2 && printed.contains(said), "{wrong}: {code} {printed}");
     }
+}
+
+#[test]
+fn an_interrupted_campaign_says_what_it_has_done() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_planted"))
+        .args(["campaign", "--seeds", "1..100000000", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // The first progress line comes only after a while, so its runs are awaited instead.
+    let task = format!("/proc/{}/task", child.id());
+    while std::fs::read_dir(&task).map_or(0, Iterator::count) < 2 {
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it can be told");
+    let mut printed = String::new();
+    let mut stdout = child.stdout.take().expect("its output");
+    stdout.read_to_string(&mut printed).expect("text");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{printed}");
+    let report: Value = serde_json::from_str(&printed).expect("JSON and nothing else");
+    assert_eq!(report["campaign"]["interrupted"], true);
 }

@@ -179,10 +179,13 @@ fn a_deadlock_names_who_waits() {
     assert!(
         threads[0]
             .1
-            .contains("in main: waits for the end of process deaf"),
+            .contains("(main) in main: waits for the end of process deaf"),
         "{threads:?}"
     );
-    assert!(threads[1].1.contains("in deaf: waits for a lock"), "{threads:?}");
+    assert!(
+        threads[1].1.contains("(deaf) in deaf: waits for a lock"),
+        "{threads:?}"
+    );
 }
 
 #[test]
@@ -209,4 +212,54 @@ fn who_spins_until_a_deadline_gets_there() {
         }
     });
     assert_eq!(outcome.result, Ok(()));
+}
+
+#[test]
+fn what_is_shielded_is_finished_before_a_kill_or_a_pause_takes_effect() {
+    let outcome = run(Options::new(10), || {
+        let shared = Arc::new(Mutex::new(0));
+        let (theirs, (sender, receiver)) = (shared.clone(), mpsc::channel());
+        let process = machine::start("holder", move || {
+            machine::uninterrupted(|| {
+                let mut shared = theirs.lock().unwrap();
+                sender.send(()).unwrap();
+                thread::sleep(Duration::from_secs(1));
+                *shared = 1;
+            });
+            *theirs.lock().unwrap() = 2;
+        });
+        receiver.recv().unwrap();
+        machine::pause(process);
+        machine::kill(process);
+        // Would be a deadlock if the lock had died with its holder.
+        let held = *shared.lock().unwrap();
+        thread::sleep(Duration::from_secs(60));
+        (held, *shared.lock().unwrap())
+    });
+    assert_eq!(outcome.result, Ok((1, 1)));
+}
+
+#[test]
+fn a_wait_ends_for_nothing_now_and_then() {
+    let outcome = run(Options::new(11), || {
+        let (lock, condition) = (Mutex::new(()), Condvar::new());
+        let mut held = lock.lock().unwrap();
+        let mut early = 0;
+        for _ in 0..2000 {
+            let (again, result) = condition.wait_timeout(held, Duration::from_secs(1)).unwrap();
+            held = again;
+            early += u32::from(!result.timed_out());
+        }
+        early
+    });
+    let early = outcome.result.expect("it ends");
+    assert!((2..100).contains(&early), "{early} of 2000");
+}
+
+#[test]
+fn every_host_has_one_processor() {
+    let outcome = run(Options::new(12), || {
+        thread::available_parallelism().map_or(0, usize::from)
+    });
+    assert_eq!(outcome.result, Ok(1));
 }

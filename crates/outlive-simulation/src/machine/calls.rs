@@ -113,6 +113,10 @@ pub(super) fn wait(
         return Waited::Changed;
     }
     let deadline = until.map(|until| deadline_ns(entered.scheduler(), until));
+    if entered.scheduler().chance.wakes_for_nothing() {
+        entered.give_way();
+        return Waited::Woken;
+    }
     entered.block(Awaits::Wake { address, bits }, deadline).into()
 }
 

@@ -2,6 +2,9 @@
 
 use fastrand::Rng;
 
+/// Often enough that every run has some, rarely enough that waiting is still worth while.
+const FOR_NOTHING_ONCE_IN: u64 = 128;
+
 /// The generators of one run.
 pub(super) struct Chance {
     /// Which thread runs next, and how long things take.
@@ -27,6 +30,11 @@ impl Chance {
             draws,
             preempt_once_in,
         }
+    }
+
+    /// Whether a wait on a word ends although nobody woke it, as futex(2) allows.
+    pub(super) fn wakes_for_nothing(&mut self) -> bool {
+        self.schedule.u64(..FOR_NOTHING_ONCE_IN) == 0
     }
 
     pub(super) fn preempts(&mut self) -> bool {

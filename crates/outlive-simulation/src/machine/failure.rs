@@ -62,6 +62,18 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Puts the names of its threads before what they wait for.
+    pub(super) fn named(mut self, name: impl Fn(usize) -> String) -> Self {
+        if let Self::Deadlock { threads } | Self::TimeLimit { threads } = &mut self {
+            for (number, what) in threads {
+                *what = format!("({}) {what}", name(*number));
+            }
+        }
+        self
+    }
+}
+
 fn lines(threads: &[(usize, String)]) -> String {
     let lines: Vec<String> = threads
         .iter()

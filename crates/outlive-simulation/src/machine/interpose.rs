@@ -470,7 +470,7 @@ unsafe extern "C" fn ppoll(
     unsafe { real(descriptors, count, timeout, signals) }
 }
 
-/// Only noted: those who wait for descriptors look again afterwards.
+/// Noted: those who wait for descriptors look again afterwards.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
     let real = real!(c"write": fn(c_int, *const c_void, size_t) -> ssize_t);
@@ -478,6 +478,10 @@ unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, len: size_t)
     let written = unsafe { real(descriptor, bytes, len) };
     if turn::simulated() {
         turn::note_write();
+        // Only those that wake somebody: who loses the turn, and perhaps for good, at a print holds everybody's lock on the output.
+        if descriptor > libc::STDERR_FILENO {
+            calls::maybe_give_way();
+        }
     }
     written
 }

@@ -35,7 +35,8 @@ pub use failure::Failure;
 use scheduler::{Awaits, Scheduler};
 use turn::Entered;
 
-/// Set, it has every line given to [`trace`] printed on standard error.
+/// Set, it has every line given to [`trace`] printed on standard error; set to `turns`, also who gets each turn, with the digest so far: where two
+/// runs of a seed part, so do these lines.
 pub const TRACE_VARIABLE: &str = "OUTLIVE_TRACE";
 
 /// How a run goes.
@@ -112,9 +113,10 @@ pub fn run<T: Send + 'static>(options: Options, main: impl FnOnce() -> T + Send 
     fail_runs_on_panics();
     real::stay_on(options.processor.unwrap_or_else(real::processor));
     let limit_ns = u64::try_from(options.limit.as_nanos()).unwrap_or(u64::MAX);
-    let scheduler = Scheduler::new(options.seed, limit_ns, "main");
-    let traced = std::env::var_os(TRACE_VARIABLE).is_some();
-    let first = turn::set_up(RUNS.fetch_add(1, Ordering::Relaxed), scheduler, traced);
+    let mut scheduler = Scheduler::new(options.seed, limit_ns, "main");
+    let traced = std::env::var_os(TRACE_VARIABLE);
+    scheduler.told = traced.as_ref().is_some_and(|what| what == "turns");
+    let first = turn::set_up(RUNS.fetch_add(1, Ordering::Relaxed), scheduler, traced.is_some());
     let value = Arc::new(Mutex::new(None));
     let place = value.clone();
     let body = move || {

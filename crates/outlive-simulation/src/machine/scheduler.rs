@@ -86,6 +86,8 @@ pub(super) struct Scheduler {
     pub(super) switches: u64,
     /// Moves whenever the machine is asked anything.
     pub(super) calls: u64,
+    /// Every turn is printed.
+    pub(super) told: bool,
 }
 
 impl Scheduler {
@@ -106,6 +108,7 @@ impl Scheduler {
             digest: Digest(seed),
             switches: 0,
             calls: 0,
+            told: false,
         };
         scheduler.add_thread(0);
         scheduler.ready.clear();
@@ -299,6 +302,15 @@ impl Scheduler {
         self.running = chosen;
         self.digest.add(self.now_ns);
         self.digest.add(chosen as u64);
+        if self.told {
+            let host = &self.hosts[self.threads[chosen].host].name;
+            eprintln!(
+                "{} ns: thread {chosen} of {host}, of {} that could, {:016x}",
+                self.now_ns,
+                self.ready.len() + 1,
+                self.digest.value()
+            );
+        }
         let thread = &mut self.threads[chosen];
         thread.owes_wake = None;
         (chosen, std::mem::replace(&mut thread.cause, Cause::Woken))
@@ -501,5 +513,82 @@ impl Digest {
 
     pub(super) fn value(&self) -> u64 {
         self.0 ^ (self.0 >> 32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORD: Awaits = Awaits::Wake { address: 8, bits: 1 };
+
+    struct Nothing;
+
+    impl Descriptors for Nothing {
+        fn writes(&self) -> u64 {
+            0
+        }
+
+        fn readable(&self, _: &[i32]) -> Vec<bool> {
+            unreachable!("nobody waits for descriptors")
+        }
+    }
+
+    /// A machine in which `waiting` threads of a process each wait at [`WORD`], and the first thread runs.
+    fn waiting(seed: u64, waiting: usize) -> (Scheduler, Vec<usize>) {
+        let mut scheduler = Scheduler::new(seed, 1 << 40, "main");
+        let mut hosts = Vec::new();
+        for number in 0..waiting {
+            hosts.push(scheduler.add_host(format!("host {number}")));
+            scheduler.add_thread(hosts[number]);
+            scheduler.block(Awaits::Time, Some(u64::MAX));
+            scheduler.pick(&Nothing).expect("it can run");
+            scheduler.block(WORD, None);
+            scheduler.running = 0;
+            scheduler.wake(0, Cause::Woken);
+            scheduler.ready.clear();
+        }
+        (scheduler, hosts)
+    }
+
+    #[test]
+    fn a_wake_that_a_killed_thread_took_goes_to_the_next_who_waits() {
+        let (mut scheduler, hosts) = waiting(1, 2);
+        assert_eq!(scheduler.wake_at(8, 1, 1), 1);
+        let woken = scheduler.host_of(scheduler.ready[0]);
+        scheduler.end_host(woken);
+        scheduler.block(Awaits::Process(woken), None);
+        let (next, _) = scheduler.pick(&Nothing).expect("the other one can run");
+        assert!(scheduler.host_of(next) != woken && hosts.contains(&scheduler.host_of(next)));
+    }
+
+    #[test]
+    fn a_killed_thread_takes_no_wake() {
+        let (mut scheduler, hosts) = waiting(2, 3);
+        scheduler.end_host(hosts[1]);
+        assert_eq!(scheduler.wake_at(8, 9, 1), 2);
+    }
+
+    #[test]
+    fn a_wake_reaches_only_those_who_listen_for_it() {
+        let (mut scheduler, _) = waiting(3, 2);
+        assert_eq!(scheduler.wake_at(8, 9, 2), 0);
+        assert_eq!(scheduler.wake_at(16, 9, 1), 0);
+        assert_eq!(scheduler.wake_at(8, 9, 3), 2);
+    }
+
+    #[test]
+    fn who_is_woken_first_is_the_seeds_choice() {
+        let first = |seed| {
+            let (mut scheduler, _) = waiting(seed, 4);
+            scheduler.wake_at(8, 1, 1);
+            scheduler.ready[0]
+        };
+        let woken: std::collections::BTreeSet<_> = (0..64).map(first).collect();
+        assert_eq!(woken.len(), 4);
+        assert_eq!(
+            (0..64).map(first).collect::<Vec<_>>(),
+            (0..64).map(first).collect::<Vec<_>>()
+        );
     }
 }

@@ -158,7 +158,8 @@ impl Entered {
             Ok((next, cause)) if next == number => Handed::Back(cause),
             Ok((next, cause)) => Handed::To(machine.gates[next].clone(), cause),
             Err(failure) => {
-                self.end(Err(failure));
+                let named = failure.named(|number| machine.thread_name(number));
+                self.end(Err(named));
                 Handed::Over
             }
         }
