@@ -199,6 +199,11 @@ impl World {
 
     /// The initiator closed it, or died. What it had sent arrives up to a point that is left to chance.
     pub(super) fn close(&mut self, id: ConnectionId) {
+        if self.has_ended(id) {
+            // Nobody hears of it any more.
+            self.links.remove(&id);
+            return;
+        }
         let sent = self.links.get(&id).map_or(0, |link| link.requests.len());
         let arriving = usize::try_from(self.below(sent as u64 + 1)).expect("a length");
         let Some(link) = self.links.get_mut(&id) else {
@@ -279,6 +284,7 @@ impl World {
         };
         link.requests.clear();
         link.end = Some((heard_ns.max(link.last_answer_ns), end));
+        let abandoned = link.closing;
         if link.admitted.take().is_some() {
             let admission = Arc::clone(&link.admission);
             self.notices.push(Notice {
@@ -286,6 +292,9 @@ impl World {
                 connection: id,
                 reason,
             });
+        }
+        if abandoned {
+            self.links.remove(&id);
         }
     }
 

@@ -364,16 +364,13 @@ impl Backup {
         if newest <= self.snapshot_seen {
             return Ok(());
         }
-        let sets = self.read_all()?;
-        let begin = sets
-            .snapshot
-            .as_ref()
-            .map_or(u64::MAX, |snapshot| snapshot.sequence);
-        fresh.sets.retain(|set| set.sequence < begin);
-        if sets.snapshot.is_some() {
-            fresh.sets.extend(in_order(sets));
+        let reading = self.read(View::Current)?;
+        if let Some(begin) = reading.snapshot.as_ref().map(|snapshot| snapshot.sequence) {
+            fresh.sets.retain(|set| set.sequence < begin);
+            fresh.sets.extend(in_order(self.accept(reading)));
         }
-        // A snapshot that was cleared again is not returned; it is not new any more either.
+        // A snapshot that was cleared again is not returned; it is not new any more either. Nor is the cursor moved then: the
+        // clear, and what came after it, may have come only now.
         self.snapshot_seen = self.snapshot_seen.max(newest);
         Ok(())
     }

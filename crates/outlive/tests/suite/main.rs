@@ -2,6 +2,7 @@
 
 mod a_backup_can_be_ahead;
 mod a_backup_follows;
+mod a_clear_between_two_reads_is_seen;
 mod a_deleted_region_is_gone_for_its_readers;
 mod a_denied_identity_is_told;
 mod a_fenced_primary_changes_nothing;
