@@ -17,6 +17,8 @@
 //! It fails with typed errors ([`ReadError`], [`WriteError`], [`ResizeError`], [`GeometryError`],
 //! [`catalog::CatalogError`]) and describes damage as [`Finding`]s naming set and place.
 
+#[cfg(feature = "deliberate-bugs")]
+pub mod bugs;
 pub mod catalog;
 pub mod checksum;
 pub mod codec;

@@ -281,6 +281,10 @@ impl Writer {
         let sequence = self.reserve_sequence()?;
         self.last_reserved = Some((sequence, self.last_journal));
         self.snapshot_under_way = Some(slot);
+        #[cfg(feature = "deliberate-bugs")]
+        if crate::bugs::Bug::ReclaimAtOnce.is_made() {
+            self.tail = self.head;
+        }
         let state = self.slot_mut(slot);
         state.seal = None;
         state.check = SlotCheck::Empty;
@@ -539,6 +543,14 @@ impl Writer {
             continues: fields.continues,
             predecessor: fields.predecessor,
             payload_crc,
+        };
+        #[cfg(feature = "deliberate-bugs")]
+        let header = SetHeader {
+            floor: match crate::bugs::Bug::FloorAhead.is_made() {
+                true => self.last_journal,
+                false => header.floor,
+            },
+            ..header
         };
         let write = HeaderWrite {
             offset: self.geometry.journal_offset(self.head),

@@ -286,8 +286,14 @@ impl Shared {
         let grant = async {
             self.live.tell(region, Kind::Generation);
             let is_described = self.ensure_programmed(attachment, region).await?;
-            self.fence(attachment, caller, &record, generation, Fence::Below)
-                .await?;
+            #[cfg(feature = "deliberate-bugs")]
+            let fences = !crate::bugs::Bug::NoFence.is_made();
+            #[cfg(not(feature = "deliberate-bugs"))]
+            let fences = true;
+            if fences {
+                self.fence(attachment, caller, &record, generation, Fence::Below)
+                    .await?;
+            }
             let fence_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             if !is_described {
                 self.describe_page(attachment, region).await?;

@@ -35,6 +35,8 @@
 mod access;
 mod account;
 mod auth;
+#[cfg(feature = "deliberate-bugs")]
+pub mod bugs;
 mod call;
 mod catalog;
 mod error;

@@ -20,6 +20,8 @@
 //!
 //! It fails with [`MediaError`].
 
+#[cfg(feature = "deliberate-bugs")]
+pub mod bugs;
 pub mod error;
 pub mod file;
 pub mod flush;

@@ -201,6 +201,10 @@ impl Superblock {
         let wire = encode(self);
         block[..size_of::<Wire>()].copy_from_slice(wire.as_bytes());
         medium.store(self.sequence % 2 * BLOCK, &block)?;
+        #[cfg(feature = "deliberate-bugs")]
+        if crate::bugs::Bug::StaleSuperblock.is_made() {
+            return Ok(());
+        }
         medium.settle()
     }
 }

@@ -58,6 +58,8 @@
 //! crashing, a journal that is damaged below what was acknowledged.
 
 pub mod batch;
+#[cfg(feature = "deliberate-bugs")]
+pub mod bugs;
 pub mod config;
 pub mod machine;
 pub mod member;

@@ -166,6 +166,12 @@ impl<S: Service> Replica<S> {
             at_ms: self.at_ms,
             tenure: self.tenure.clone(),
             bounds: self.replies.bounds().into(),
+            #[cfg(feature = "deliberate-bugs")]
+            sessions: match crate::bugs::Bug::RepliesForgotten.is_made() {
+                true => Vec::new(),
+                false => self.replies.save(),
+            },
+            #[cfg(not(feature = "deliberate-bugs"))]
             sessions: self.replies.save(),
             service: Body(&service),
         };

@@ -22,3 +22,9 @@ pub mod campaign;
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 pub mod machine;
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub mod world;

@@ -315,10 +315,18 @@ fn check_grant(registry: &Registry, region: &Region, ticket: &Ticket) -> Result<
     if !ticket.writable {
         return Ok(());
     }
+    #[cfg(feature = "deliberate-bugs")]
+    if crate::bugs::Bug::TicketsOutliveFence.is_made() {
+        return Ok(());
+    }
     if ticket.generation < region.min_generation {
         return Err(Refusal::Fenced {
             generation: region.min_generation,
         });
+    }
+    #[cfg(feature = "deliberate-bugs")]
+    if crate::bugs::Bug::ManyWriters.is_made() {
+        return Ok(());
     }
     // A manager stops the writer before it admits another; this holds even if it forgets.
     if registry.of_region(ticket.region).any(|live| live.writable) {

@@ -26,6 +26,8 @@
 
 mod admin;
 mod auditing;
+#[cfg(feature = "deliberate-bugs")]
+pub mod bugs;
 mod core;
 mod counters;
 mod events;

@@ -160,12 +160,20 @@ impl Core {
         let reached = |generation: u64| {
             generation < min_generation || reach == Reach::Through && generation == min_generation
         };
+        #[cfg(feature = "deliberate-bugs")]
+        let voids = !crate::bugs::Bug::TicketsOutliveFence.is_made();
+        #[cfg(not(feature = "deliberate-bugs"))]
+        let voids = true;
         registry
             .tickets
-            .void(|ticket| ticket.region == id && ticket.writable && reached(ticket.generation));
+            .void(|ticket| voids && ticket.region == id && ticket.writable && reached(ticket.generation));
         let reason = Refusal::Fenced {
             generation: min_generation,
         };
+        #[cfg(feature = "deliberate-bugs")]
+        if crate::bugs::Bug::FenceStopsNobody.is_made() {
+            return Ok(Vec::new());
+        }
         // Who waits for a stop waits for all of them.
         Ok(stop(registry.of_region(id), &reason, |live| {
             live.is_stopping() || live.writable && reached(live.generation)

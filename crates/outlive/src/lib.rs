@@ -46,6 +46,8 @@
 
 mod access;
 mod backup;
+#[cfg(feature = "deliberate-bugs")]
+pub mod bugs;
 mod catalog;
 mod certificate;
 mod context;

@@ -95,6 +95,11 @@ impl Reader {
         if floor <= place.sequence && !overtaken(&head, place) && !other_history && !sealed_beyond {
             return Ok(Verdict::Stop(Stop::End));
         }
+        #[cfg(feature = "deliberate-bugs")]
+        if crate::bugs::Bug::NoSecondLook.is_made() && floor > place.sequence {
+            let finding = corrupt_finding(self.geometry(), place, floor, fault);
+            return Err(ReadError::Corrupt { finding });
+        }
         // Something is known to have been committed here, or overwritten. What is buffered may be older
         // than that knowledge: look again, and only then at the seals again.
         self.journal.forget();

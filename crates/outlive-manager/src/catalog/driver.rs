@@ -71,6 +71,13 @@ impl Driver {
 
     /// Makes everything posted durable at the strongest level that the medium offers, and awaits it.
     pub(crate) fn commit(&mut self) -> Result<(), DriveError> {
+        #[cfg(feature = "deliberate-bugs")]
+        if crate::bugs::Bug::ReplyBeforePersist.is_made() {
+            while self.endpoint.outstanding() > 0 {
+                self.collect()?;
+            }
+            return self.check_completions();
+        }
         if self.endpoint.session().persist.is_some() {
             self.endpoint.post_persist(self.key, 0, self.len)?;
         }

@@ -125,6 +125,12 @@ impl<S: Service> Core<S> {
                 // Sends it now, while the release thread may be waiting for an earlier one. What goes
                 // wrong here that thread is told as well.
                 let _ = commit.wait_for(Duration::ZERO);
+                #[cfg(feature = "deliberate-bugs")]
+                if crate::bugs::Bug::ReplyBeforeCommit.is_made() {
+                    self.shared.answer(answers);
+                    releaser.hold_for_commit(commit, Vec::new());
+                    return None;
+                }
                 releaser.hold_for_commit(commit, answers);
                 None
             }
@@ -149,6 +155,11 @@ impl<S: Service> Core<S> {
             .counters
             .reads
             .fetch_add(answers.len() as u64, Ordering::Relaxed);
+        #[cfg(feature = "deliberate-bugs")]
+        if crate::bugs::Bug::ReadUnconfirmed.is_made() {
+            self.shared.answer(answers);
+            return None;
+        }
         let number = releaser.hold_for_confirm(answers);
         match primary.confirm() {
             Ok(confirm) => {

@@ -365,9 +365,14 @@ impl Backup {
             return Ok(());
         }
         let reading = self.read(View::Current)?;
-        if let Some(begin) = reading.snapshot.as_ref().map(|snapshot| snapshot.sequence) {
+        let begin = reading.snapshot.as_ref().map(|snapshot| snapshot.sequence);
+        if let Some(begin) = begin {
             fresh.sets.retain(|set| set.sequence < begin);
             fresh.sets.extend(in_order(self.accept(reading)));
+        }
+        #[cfg(feature = "deliberate-bugs")]
+        if begin.is_none() && crate::bugs::Bug::ClearIsMissed.is_made() {
+            self.read_all()?;
         }
         // A snapshot that was cleared again is not returned; it is not new any more either. Nor is the cursor moved then: the
         // clear, and what came after it, may have come only now.

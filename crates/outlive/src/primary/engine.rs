@@ -463,6 +463,10 @@ impl Engine {
                 if self.level == Level::Placed {
                     self.commit_to(index);
                 }
+                #[cfg(feature = "deliberate-bugs")]
+                if crate::bugs::Bug::CommitBeforePersist.is_made() {
+                    self.commit_to(index);
+                }
             }
             (Op::Persist(index), Outcome::Persistent(_)) => {
                 self.persists_in_flight -= 1;

@@ -183,6 +183,11 @@ fn level_of(link: &Link, asked: Option<Level>) -> Result<Level> {
 
 /// What was read, and what was repaired, is at the region's level before anything is built on it.
 fn settle(link: &mut Link, recovery: &Recovery, level: Level) -> std::result::Result<(), LinkError> {
+    #[cfg(feature = "deliberate-bugs")]
+    let level = match crate::bugs::Bug::TakeoverWithoutPersist.is_made() {
+        true => Level::Placed,
+        false => level,
+    };
     recovery.settling().try_for_each(|step| match step {
         Settling::Write(offset, bytes) => link.write(offset, bytes),
         Settling::Persist if level == Level::Persistent => link.persist(),
@@ -191,6 +196,11 @@ fn settle(link: &mut Link, recovery: &Recovery, level: Level) -> std::result::Re
 }
 
 fn commit(link: &mut Link, plan: &SetPlan, level: Level) -> std::result::Result<(), LinkError> {
+    #[cfg(feature = "deliberate-bugs")]
+    let level = match crate::bugs::Bug::TakeoverWithoutPersist.is_made() {
+        true => Level::Placed,
+        false => level,
+    };
     if let Some(wrap) = &plan.wrap {
         link.write(wrap.offset, &wrap.header)?;
     }
