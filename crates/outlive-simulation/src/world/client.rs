@@ -11,6 +11,7 @@ use super::judge::violation;
 use super::lists::{Ask, numbers};
 use super::pair::Handles;
 use super::pipe::travel;
+use super::place::MEMBERS;
 use crate::machine;
 
 /// Lists that there are.
@@ -126,6 +127,10 @@ impl Client {
 
     fn call(&mut self, ask: Ask) {
         self.wait_for(format!("client {} for the answer to {ask:?}", self.number));
+        if machine::below(5) == 0 {
+            // Somebody who was told of another primary, or remembers one.
+            self.believed = usize::try_from(machine::below(MEMBERS.into())).expect("few members");
+        }
         let began = machine::now();
         let request = match ask {
             Ask::Read { .. } => Request::plain(ask.encode()),
@@ -173,13 +178,12 @@ impl Client {
             std::thread::sleep(travel());
             if let Some(member) = self.shared.handles.member(self.believed) {
                 match block_on_for(ask(member), PATIENCE) {
-                    Some(Ok(answer)) => {
-                        // An answer that gets lost is as good as none; the question is asked again.
-                        if machine::below(40) > 0 {
-                            std::thread::sleep(travel());
-                            return answer;
-                        }
+                    // An answer that gets lost is as good as none; the question is asked again.
+                    Some(Ok(answer)) if machine::below(40) > 0 => {
+                        std::thread::sleep(travel());
+                        return answer;
                     }
+                    Some(Ok(_)) => {}
                     Some(Err(error))
                         if error.is_retryable() || matches!(error, CallError::Stopped { .. }) => {}
                     Some(Err(error)) => {

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use outlive_fabric::{ConnectionId, RegionId};
 
+use super::place::Place;
 use crate::machine;
 
 /// Ends the run: this does not hold.
@@ -23,6 +24,7 @@ struct State {
     incarnation: u64,
     manager_generation: u64,
     regions: BTreeMap<[u8; 16], Owned>,
+    told: u64,
 }
 
 /// Whose bytes may land in a region.
@@ -30,6 +32,8 @@ struct State {
 struct Owned {
     /// The highest generation that somebody was told to own.
     granted: u64,
+    /// To whom.
+    owner: Option<Place>,
     /// The newest connection of that generation that may write.
     writer: Option<ConnectionId>,
     landed: u64,
@@ -63,13 +67,35 @@ impl Judge {
     }
 
     /// Somebody was told to own a region.
-    pub(super) fn granted(&self, region: RegionId, generation: u64) {
+    pub(super) fn granted(&self, region: RegionId, generation: u64, to: Place) {
         let mut state = self.state();
         let owned = state.regions.entry(region.0).or_default();
         if generation > owned.granted {
             owned.granted = generation;
             owned.writer = None;
+            owned.owner = None;
         }
+        let before = (generation == owned.granted)
+            .then(|| owned.owner.replace(to))
+            .flatten();
+        state.told += 1;
+        drop(state);
+        if let Some(before) = before.filter(|before| *before != to) {
+            violation(
+                "generation-twice",
+                format!("generation {generation} of {region} was granted to {before} and then to {to}"),
+            );
+        }
+    }
+
+    /// Somebody was told of another change that must last.
+    pub(super) fn told(&self) {
+        machine::uninterrupted(|| self.state().told += 1);
+    }
+
+    /// How often somebody was told to own something, or of another change that must last.
+    pub(super) fn tellings(&self) -> u64 {
+        machine::uninterrupted(|| self.state().told)
     }
 
     /// A connection that may write was let in.

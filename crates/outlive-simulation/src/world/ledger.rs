@@ -286,8 +286,8 @@ pub(super) fn update(id: u64, len: usize) -> Vec<u8> {
 }
 
 /// The payload of a snapshot.
-pub(super) fn snapshot(ids: &[u64]) -> Vec<u8> {
-    payload(ids, 64)
+pub(super) fn snapshot(ids: &[u64], filler: usize) -> Vec<u8> {
+    payload(ids, filler)
 }
 
 fn payload(ids: &[u64], filler: usize) -> Vec<u8> {
@@ -302,11 +302,9 @@ fn payload(ids: &[u64], filler: usize) -> Vec<u8> {
 }
 
 fn filler_byte(seed: u64, at: usize) -> u8 {
-    (seed
+    seed.wrapping_add(at as u64)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left((at % 57) as u32)
-        >> 13)
-        .to_le_bytes()[0]
+        .to_be_bytes()[0]
 }
 
 fn ids(set: &Set) -> Vec<u64> {

@@ -13,6 +13,7 @@ mod judge;
 mod ledger;
 mod link;
 mod lists;
+mod made;
 mod manager;
 mod pair;
 mod pipe;

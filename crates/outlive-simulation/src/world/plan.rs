@@ -50,6 +50,13 @@ pub enum Fault {
         /// For how long it is away.
         down_us: u64,
     },
+    /// The unit's host loses power right after somebody was told to own a region, or that one was made or deleted.
+    CutPowerWhenTold {
+        /// As for [`CutPower`](Self::CutPower).
+        survival: u64,
+        /// For how long it is away.
+        down_us: u64,
+    },
     /// A process is killed and started again.
     Kill {
         /// Which: any but the unit.
@@ -193,7 +200,11 @@ impl Chance {
     }
 
     fn fault(&mut self) -> Fault {
-        match self.below(20) {
+        match self.below(21) {
+            20 => Fault::CutPowerWhenTold {
+                survival: self.0.next_u64(),
+                down_us: self.while_us(),
+            },
             0 | 1 => Fault::KillUnit {
                 and_manager: self.below(2) == 0,
                 down_us: self.while_us(),

@@ -13,6 +13,7 @@ use super::follower::Follower;
 use super::history;
 use super::judge::{Judge, violation};
 use super::ledger::{Ledger, state_of};
+use super::made::Made;
 use super::manager::ManagerHost;
 use super::pair::{Pair, connect};
 use super::place::{MEMBERS, Place, WRITERS};
@@ -28,6 +29,8 @@ const LIVE_AGAIN: Duration = Duration::from_secs(45);
 /// Commits of the plain region that show that it is served again.
 const COMMITS_AGAIN: u64 = 3;
 const CLIENTS: usize = 3;
+/// How long a loss of power waits for the change that it is to follow.
+const TOLD_PATIENCE: Duration = Duration::from_millis(150);
 
 /// What the script does at a moment.
 enum Act {
@@ -80,9 +83,10 @@ impl Fault {
     /// How long it lasts; `None` for what happens at once.
     fn lasts_us(&self) -> Option<u64> {
         match self {
-            Self::KillUnit { down_us, .. } | Self::CutPower { down_us, .. } | Self::Kill { down_us, .. } => {
-                Some(*down_us)
-            }
+            Self::KillUnit { down_us, .. }
+            | Self::CutPower { down_us, .. }
+            | Self::CutPowerWhenTold { down_us, .. }
+            | Self::Kill { down_us, .. } => Some(*down_us),
             Self::Pause { for_us, .. } | Self::Block { for_us, .. } => Some(*for_us),
             _ => None,
         }
@@ -100,6 +104,7 @@ impl World {
         };
         let plain = Arc::new(Plain {
             ledger: Ledger::default(),
+            made: Made::default(),
             level,
             commits_since: AtomicU64::new(0),
             takeovers: AtomicU64::new(0),
@@ -193,6 +198,13 @@ impl World {
         }
     }
 
+    fn cut_power(&mut self, number: u64) {
+        if self.plain.level == Level::Placed {
+            self.plain.ledger.excuse();
+        }
+        self.unit.kill(Some(survival(number)));
+    }
+
     fn begin_fault(&mut self, fault: &Fault) {
         match fault {
             Fault::KillUnit { and_manager, .. } => {
@@ -201,11 +213,13 @@ impl World {
                     self.manager.kill();
                 }
             }
-            Fault::CutPower { survival: number, .. } => {
-                if self.plain.level == Level::Placed {
-                    self.plain.ledger.excuse();
+            Fault::CutPower { survival: number, .. } => self.cut_power(*number),
+            Fault::CutPowerWhenTold { survival: number, .. } => {
+                let (before, patience) = (self.roads.judge.tellings(), machine::now() + TOLD_PATIENCE);
+                while self.roads.judge.tellings() == before && machine::now() < patience {
+                    std::thread::sleep(Duration::from_micros(5));
                 }
-                self.unit.kill(Some(survival(*number)));
+                self.cut_power(*number);
             }
             Fault::Kill { place, .. } => self.kill(*place),
             Fault::Pause { place, .. } => {
@@ -242,7 +256,7 @@ impl World {
                     self.manager.start();
                 }
             }
-            Fault::CutPower { .. } => self.unit.start(),
+            Fault::CutPower { .. } | Fault::CutPowerWhenTold { .. } => self.unit.start(),
             Fault::Kill { place, .. } => self.start(*place),
             Fault::Pause { place, .. } => {
                 if let Some(process) = self.process(*place) {
@@ -318,6 +332,13 @@ impl World {
                     violation("region-lost", format!("in the end: {error:?}"));
                 }
             }
+        }
+        match session.regions() {
+            Ok(regions) => self.plain.made.check(&regions),
+            Err(error) => violation(
+                "nobody-is-served",
+                format!("the regions cannot be listed: {error}"),
+            ),
         }
         history::check(&clients.history());
         let counters = [

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use outlive_fabric::sim::SimAddress;
 use outlive_media::simulated::{SimulatedMedia, Survival};
 use outlive_media::{Media, MediaError, Medium, Persistence, Stored, Volume};
 use outlive_proto::v1::unit_admin_server::UnitAdminServer;
@@ -29,10 +30,13 @@ pub(super) struct UnitHost {
     pub(super) power_cuts: u64,
 }
 
+/// Where it is served, and what is in front of it.
+type Served = (Arc<Gate>, SimAddress);
+
 struct Running {
     process: Process,
     /// There once it serves.
-    gate: Arc<Mutex<Option<(Arc<Gate>, outlive_fabric::sim::SimAddress)>>>,
+    served: Arc<Mutex<Option<Served>>>,
 }
 
 impl UnitHost {
@@ -50,23 +54,23 @@ impl UnitHost {
         if self.running.is_some() {
             return;
         }
-        let gate = Arc::new(Mutex::new(None));
+        let served = Arc::new(Mutex::new(None));
         let (roads, media, stored, place) = (
             Arc::clone(&self.roads),
             self.media.clone(),
             self.stored,
-            Arc::clone(&gate),
+            Arc::clone(&served),
         );
         let process = machine::start("unit", move || serve(&roads, media, stored, &place));
-        self.running = Some(Running { process, gate });
+        self.running = Some(Running { process, served });
     }
 
     /// Kills the unit's process; with `power`, its host loses power, too, and that survives of what was only placed.
     pub(super) fn kill(&mut self, power: Option<Survival>) {
-        let Some(Running { process, gate }) = self.running.take() else {
+        let Some(Running { process, served }) = self.running.take() else {
             return;
         };
-        let served = machine::uninterrupted(|| gate.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let served = machine::uninterrupted(|| served.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.roads.set_unit(None);
         self.roads.set_door(Place::Unit, None);
         if let Some((gate, address)) = &served {
@@ -89,12 +93,7 @@ impl UnitHost {
     }
 }
 
-fn serve(
-    roads: &Arc<Roads>,
-    media: SimulatedMedia,
-    stored: Stored,
-    place: &Mutex<Option<(Arc<Gate>, outlive_fabric::sim::SimAddress)>>,
-) {
+fn serve(roads: &Arc<Roads>, media: SimulatedMedia, stored: Stored, place: &Mutex<Option<Served>>) {
     let volume = Volume::start(Medium::new(Box::new(Shared(media))), stored);
     let volume = volume.unwrap_or_else(|error| violation("unit-does-not-start", format!("{error:?}")));
     let mut options = UnitOptions::new(AttachSecret::new(SECRET));

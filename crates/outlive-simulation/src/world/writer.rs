@@ -10,6 +10,7 @@ use outlive::{
 
 use super::judge::violation;
 use super::ledger::{Ledger, snapshot, state_of, update};
+use super::made::Made;
 use super::pair::connect;
 use super::place::Place;
 use super::roads::Roads;
@@ -26,6 +27,7 @@ const LARGEST_BYTES: u64 = 160 << 10;
 /// What the writers share with those who watch them.
 pub(super) struct Plain {
     pub(super) ledger: Ledger,
+    pub(super) made: Made,
     pub(super) level: Level,
     /// Commits since the faults ended.
     pub(super) commits_since: AtomicU64,
@@ -43,19 +45,20 @@ impl Writer {
     pub(super) fn live(self) {
         let session = connect(&self.roads, self.place);
         loop {
+            let opened_before = self.plain.ledger.owners() > 0;
             if let Err(error) = self.try_once(&session) {
-                self.judge_error(&error);
+                self.judge_error(&error, opened_before);
                 machine::trace(|| format!("ended: {error}"));
             }
             std::thread::sleep(Duration::from_micros(1_000 + machine::below(20_000)));
         }
     }
 
-    fn judge_error(&self, error: &Error) {
+    fn judge_error(&self, error: &Error, opened_before: bool) {
         let lost = match error {
             Error::Corrupt { .. } | Error::Lost { .. } | Error::NotCheckpoint { .. } => true,
             // While it is being made, it exists for those who make it and not for those who open it.
-            Error::NoSuchRegion { .. } => self.plain.ledger.owners() > 0,
+            Error::NoSuchRegion { .. } => opened_before,
             _ => false,
         };
         if lost && !self.plain.ledger.is_excused() {
@@ -64,6 +67,11 @@ impl Writer {
     }
 
     fn try_once(&self, session: &Session) -> Result<(), Error> {
+        if machine::below(2) == 0
+            && let Err(error) = self.plain.made.change(session, &self.roads.judge)
+        {
+            machine::trace(|| format!("no region was made or deleted: {error}"));
+        }
         match session.create(PLAIN, &RegionSpec::checkpoint(REGION_BYTES)) {
             Ok(_) | Err(Error::RegionExists { .. }) => {}
             Err(error) => return Err(error),
@@ -182,7 +190,7 @@ impl Writer {
         for _ in 0..doings {
             match machine::below(40) {
                 0 => self.clear(primary, generation)?,
-                1..=4 => self.save(primary, generation)?,
+                1 => self.save(primary, generation)?,
                 5 => self.grow(primary)?,
                 _ => self.append(primary, generation)?,
             }
@@ -223,10 +231,25 @@ impl Writer {
         Ok(())
     }
 
+    /// A snapshot, and appends that do not wait for it.
     fn save(&self, primary: &Primary, generation: u64) -> Result<(), Error> {
         let doings = self.plain.ledger.doings(generation);
-        let commit = primary.save(snapshot(&self.plain.ledger.present(generation)))?;
-        self.finish(vec![(commit, doings)], generation)
+        let filler = usize::try_from(machine::below(6_000)).expect("short");
+        let state = self.plain.ledger.present(generation);
+        let mut commits = vec![(primary.save(snapshot(&state, filler))?, doings)];
+        for _ in 0..machine::below(12) {
+            let id = self.plain.ledger.append(generation);
+            let len = usize::try_from(machine::below(700)).expect("short");
+            match primary.append(update(id, len)) {
+                Ok(commit) => commits.push((commit, self.plain.ledger.doings(generation))),
+                Err(Error::JournalFull { .. }) => {
+                    self.plain.ledger.refused(generation);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.finish(commits, generation)
     }
 
     fn clear(&self, primary: &Primary, generation: u64) -> Result<(), Error> {
