@@ -6,6 +6,7 @@ mod attacks;
 mod chaos;
 mod crash_states;
 mod dependencies;
+mod fuzz;
 mod links;
 mod policy;
 mod references;
@@ -36,6 +37,9 @@ Commands:
   chaos [--minutes N] [--seed N] [--faults LIST] [--clients N] [--workload LIST] [--json] [--keep]
                 real processes under chaos: kill, stop, partition, delay and lose, fill the disk, and check what
                 clients were told; `cargo xtask chaos --help` shows every option and its exit codes
+  fuzz [--seconds N] [--jobs N] [--keep] [--list] [--json] [TARGET]...
+                every decoder of bytes from outside under libFuzzer; `cargo xtask fuzz --help` shows every option
+                and its exit codes
   sources       only the checks on our own sources and documents
 
 Exit codes: 0 all holds, 1 something does not, 2 wrong usage
@@ -61,6 +65,20 @@ fn main() -> ExitCode {
             }
         },
         ["simulate", arguments @ ..] => simulate::Simulate::parse(arguments).run(),
+        ["fuzz", "--help" | "-h"] => {
+            print!("{}", fuzz::HELP);
+            return ExitCode::SUCCESS;
+        }
+        ["fuzz", options @ ..] => match fuzz::Options::parse(options) {
+            Ok(asked) => match fuzz::run(&asked) {
+                Ok(code) => return code,
+                Err(failure) => Err(failure),
+            },
+            Err(wrong) => {
+                eprintln!("error: {wrong}\n\n{}", fuzz::HELP);
+                return ExitCode::from(2);
+            }
+        },
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

@@ -62,9 +62,27 @@ pub(crate) fn encode(entry: &Entry, at: SystemTime, left_out: LeftOut) -> Vec<u8
         suppressed: left_out.suppressed,
         lost: left_out.lost,
     };
-    let mut bytes = serde_json::to_vec(&line).expect("names and numbers can be written as JSON");
-    bytes.push(b'\n');
-    bytes
+    let text = serde_json::to_string(&line).expect("names and numbers can be written as JSON");
+    let mut line = without_controls(text);
+    line.push('\n');
+    line.into_bytes()
+}
+
+/// JSON escapes the control characters up to U+001F. Those behind act on a terminal as well that shows the log (U+009B begins
+/// a sequence as ESC [ does), so they are escaped too; they can stand in texts only.
+fn without_controls(json: String) -> String {
+    if !json.chars().any(char::is_control) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if c.is_control() {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 fn rfc_3339(at: SystemTime) -> String {
@@ -104,6 +122,20 @@ mod tests {
              \"identity\":\"tenant\\n\\\"x\\\"\",\"source\":\"10.0.0.1:9\",\"region\":\"r\",\"right\":\"write\",\
              \"offset\":18446744073709551615,\"len\":2,\"reason\":\"read-only\",\"suppressed\":3}\n"
         );
+    }
+
+    #[test]
+    fn no_control_character_stands_in_a_line_and_none_is_lost() {
+        let text: String = (0..0xa0).filter_map(char::from_u32).collect();
+        let line = encode(
+            &Entry::refused(Act::Connect, &text),
+            SystemTime::UNIX_EPOCH,
+            LeftOut::default(),
+        );
+        let line = String::from_utf8(line).expect("text");
+        assert_eq!(line.find(char::is_control), Some(line.len() - 1), "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(read["reason"], text);
     }
 
     #[test]

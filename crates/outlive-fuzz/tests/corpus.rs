@@ -16,10 +16,12 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// Mutations of a target's inputs go on for so long.
+/// Mutations of a target's inputs go on for so long, unless `OUTLIVE_FUZZ_SECONDS` says how long.
 const MUTATING: Duration = Duration::from_millis(700);
 /// And no further than this, so that a fast target is quick.
 const MAX_MUTATIONS: u64 = 20_000;
+/// Where mutations begin, unless `OUTLIVE_FUZZ_SEED` says it.
+const SEED: u64 = 1;
 /// All committed inputs together.
 const MAX_CORPUS_BYTES: u64 = 2 << 20;
 
@@ -40,14 +42,24 @@ replays!(
     operations,
     answers,
     greetings,
-    batches,
-    replica,
-    resp_requests,
-    kv_commands,
-    kv_snapshot,
+    connection,
+    initiator,
     metadata,
     region_bytes,
     region_damage,
+    catalog,
+    medium,
+    control,
+    admin,
+    batches,
+    replica,
+    resp_requests,
+    resp_replies,
+    kv_commands,
+    kv_snapshot,
+    certificates,
+    settings,
+    audit,
 );
 
 fn replay(target: &Target) {
@@ -61,13 +73,24 @@ fn replay(target: &Target) {
         run(target, &name, &input);
         inputs.push(input);
     }
-    let (mut mutator, begun) = (Mutator::new(1), Instant::now());
+    let (mutating, most) = match asked("OUTLIVE_FUZZ_SECONDS") {
+        Some(seconds) => (Duration::from_secs(seconds), u64::MAX),
+        None => (MUTATING, MAX_MUTATIONS),
+    };
+    let seed = asked("OUTLIVE_FUZZ_SEED").unwrap_or(SEED);
+    let (mut mutator, begun) = (Mutator::new(seed), Instant::now());
     let mut mutations = 0;
-    while mutations < MAX_MUTATIONS && begun.elapsed() < MUTATING {
+    while mutations < most && begun.elapsed() < mutating {
         run(target, &format!("mutation {mutations}"), &mutator.next(&inputs));
         mutations += 1;
     }
     println!("{}: {} inputs, {mutations} mutations", target.name, inputs.len());
+}
+
+/// A number that somebody asked for.
+fn asked(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {value}")))
 }
 
 /// Runs one input; says which one it was, and keeps it, where it breaks a promise.

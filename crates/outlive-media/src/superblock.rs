@@ -21,6 +21,9 @@ pub const FORMATTING: [u8; 32] = *b"OUTLIVE medium, being formatted\n";
 
 const MAGIC: [u8; 8] = *b"OUTLIVE\x01";
 const VERSION: u32 = 1;
+/// Highest incarnation, manager generation or sequence that is believed: counted up a million times a second, it takes as long
+/// as the format will last (292,000 years), and there is room above it for all that are given out from it.
+const MAX_COUNTER: u64 = u64::MAX / 2;
 /// Blocks before the catalog; those behind the two copies are kept for later formats.
 const CATALOG_START: u64 = 16 * BLOCK;
 const MIN_CATALOG_LEN: u64 = 1 << 20;
@@ -307,6 +310,14 @@ fn decode(block: &[u8; BLOCK_BYTES]) -> Copy {
     if !geometry.is_sound() {
         return Copy::Damaged("geometry makes no sense");
     }
+    let counters = [
+        wire.incarnation.get(),
+        wire.manager_generation.get(),
+        wire.sequence.get(),
+    ];
+    if counters.iter().any(|counter| *counter > MAX_COUNTER) {
+        return Copy::Damaged("a counter stands where nobody can have counted to");
+    }
     Copy::Valid(Superblock {
         geometry,
         incarnation: wire.incarnation.get(),
@@ -386,6 +397,19 @@ mod tests {
             prop_assert_eq!(decode(&block), Copy::Valid(sample(5)));
             block[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(matches!(decode(&block), Copy::Damaged(_) | Copy::Foreign));
+        }
+
+        /// Their successors are given out, so there must be some.
+        #[test]
+        fn a_counter_without_successors_is_damage(field in 0..3usize, above in 1..=u64::MAX / 2) {
+            let mut superblock = sample(5);
+            let counters = [
+                &mut superblock.incarnation,
+                &mut superblock.manager_generation,
+                &mut superblock.sequence,
+            ];
+            *counters.into_iter().nth(field).expect("one of three") = MAX_COUNTER + above;
+            prop_assert!(matches!(decode(&block(&encode(&superblock))), Copy::Damaged(_)));
         }
 
         #[test]

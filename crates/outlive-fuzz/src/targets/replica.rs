@@ -10,6 +10,7 @@ use outlive_pair::replica::Replica;
 use outlive_pair::{Moment, ReplyBounds, RestoreError, Service, SessionId};
 
 use super::batches::SESSION;
+use super::frames::{Frames, framed};
 use crate::{Seed, Target};
 
 pub(crate) const TARGET: Target = Target {
@@ -114,21 +115,6 @@ fn bounds() -> ReplyBounds {
     }
 }
 
-/// Cuts an input into byte strings, each behind its length in two bytes. The last one is what is left.
-struct Frames<'a>(&'a [u8]);
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let (len, rest) = self.0.split_first_chunk()?;
-        let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
-        let (frame, rest) = rest.split_at(len);
-        self.0 = rest;
-        Some(frame)
-    }
-}
-
 fn seeds() -> Vec<Seed> {
     let session: SessionId = SESSION.parse().expect("a session");
     let bounds = Bounds::from(bounds());
@@ -167,15 +153,7 @@ fn seeds() -> Vec<Seed> {
         entries: vec![numbered(5)],
     });
     vec![
-        ("from-the-start", frames(&first)),
-        ("from-a-snapshot", frames(&[&snapshot, &next])),
+        ("from-the-start", framed(&first)),
+        ("from-a-snapshot", framed(&[snapshot, next])),
     ]
-}
-
-fn frames(frames: &[&[u8]]) -> Vec<u8> {
-    let framed = |frame: &&[u8]| {
-        let len = u16::try_from(frame.len()).expect("a small frame");
-        [&len.to_le_bytes(), *frame].concat()
-    };
-    frames.iter().flat_map(framed).collect()
 }

@@ -177,7 +177,7 @@ fn take_over(region: &mut Region, generation: u64) -> Writer {
     writer
 }
 
-pub(super) fn post(region: &mut Region, plan: &SetPlan, payload: &[u8]) {
+pub(in crate::targets) fn post(region: &mut Region, plan: &SetPlan, payload: &[u8]) {
     if let Some(wrap) = &plan.wrap {
         region.write(wrap.offset, &wrap.header);
     }

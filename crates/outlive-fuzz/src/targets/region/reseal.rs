@@ -30,6 +30,23 @@ pub(in crate::targets) fn reseal(bytes: &mut [u8], at: u64) {
     }
 }
 
+/// Seals a superblock copy anew, over as many bytes as its header says.
+pub(in crate::targets) fn reseal_superblock(block: &mut [u8]) {
+    let header = word(block, 8) >> 32;
+    let Some(header) = block.get(..index(header)) else {
+        return;
+    };
+    let (Some(before), Some(after)) = (header.get(..16), header.get(20..)) else {
+        return;
+    };
+    let crc = Checksum::unseeded()
+        .with(before)
+        .with(&[0; 4])
+        .with(after)
+        .value();
+    put(block, 16, crc);
+}
+
 fn reseal_set(bytes: &mut [u8], at: u64) {
     let (generation, logical) = (word(bytes, at + 32), word(bytes, at + 48));
     let seeded = Checksum::seeded(REGION, generation, logical);
