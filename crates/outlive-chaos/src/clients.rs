@@ -29,6 +29,8 @@ const REPLY_TIMEOUT: Duration = Duration::from_millis(800);
 const RETRY_FOR: Duration = Duration::from_secs(2);
 /// Between two operations of a client, in microseconds at most: they are to meet, not to fill the machine.
 const PAUSE_US: u64 = 6000;
+/// Times without any reply that stand in the timeline.
+const NOTED_SILENCE: Duration = Duration::from_secs(1);
 /// Odd replies that are kept to be shown.
 const ODD_SHOWN: usize = 20;
 
@@ -77,6 +79,20 @@ impl std::str::FromStr for Workload {
     }
 }
 
+/// Something that a broken service would do, done by the clients themselves: it must be noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// A read returns what was there before all writes.
+    StaleRead,
+    /// An increment is carried out twice.
+    DoubledIncrement,
+    /// An addition is acknowledged and never carried out.
+    LostAddition,
+}
+
+/// A lie is told so many times of a thousand.
+const LIES_PERMILLE: u32 = 200;
+
 /// How many operations ended how.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Outcomes {
@@ -95,6 +111,7 @@ pub(crate) struct Crew {
     addresses: Vec<String>,
     workloads: Vec<Workload>,
     seed: u64,
+    lie: Option<Lie>,
     begun: AtomicU64,
     ended: AtomicBool,
     outcomes: [AtomicU64; 3],
@@ -106,6 +123,8 @@ pub(crate) struct Crew {
 struct Pulse {
     last: Instant,
     longest: Duration,
+    /// When there were none for long: from, to.
+    silences: Vec<(Instant, Instant)>,
 }
 
 /// How an attempt ended.
@@ -116,7 +135,7 @@ enum Ended<T> {
 }
 
 impl Crew {
-    pub(crate) fn new(addresses: &[String], workloads: &[Workload], seed: u64) -> Self {
+    pub(crate) fn new(addresses: &[String], workloads: &[Workload], seed: u64, lie: Option<Lie>) -> Self {
         let of_pair = |workload: &Workload| *workload != Workload::Checkpoints;
         Self {
             history: History::new(),
@@ -124,6 +143,7 @@ impl Crew {
             addresses: addresses.to_vec(),
             workloads: workloads.iter().copied().filter(of_pair).collect(),
             seed,
+            lie,
             begun: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             outcomes: Default::default(),
@@ -131,6 +151,7 @@ impl Crew {
             pulse: Mutex::new(Pulse {
                 last: Instant::now(),
                 longest: Duration::ZERO,
+                silences: Vec::new(),
             }),
         }
     }
@@ -157,6 +178,11 @@ impl Crew {
     /// The longest time in which no client got any reply.
     pub(crate) fn longest_silence(&self) -> Duration {
         lock(&self.pulse).longest
+    }
+
+    /// When no client got any reply for long, since this was last asked.
+    pub(crate) fn new_silences(&self) -> Vec<(Instant, Instant)> {
+        std::mem::take(&mut lock(&self.pulse).silences)
     }
 
     /// What client `number` does until the end, on the calling thread, from this host.
@@ -198,12 +224,20 @@ impl Crew {
             _ => Operation::Swap(number),
         };
         let key = format!("{}:{place}", workload.name());
-        self.operate(asker, client, &key, operation);
+        let lie = self.lie.filter(|_| random.permille(LIES_PERMILLE));
+        self.operate(asker, client, &key, operation, lie);
     }
 
-    fn operate(&self, asker: &mut Asker, client: u32, key: &str, operation: Operation) {
+    fn operate(&self, asker: &mut Asker, client: u32, key: &str, operation: Operation, lie: Option<Lie>) {
         let called_ns = self.history.now_ns();
-        let ended = asker.ask::<Value>(&command(key, operation), self);
+        let mut ended = asker.ask::<Value>(&command(key, operation), self);
+        match (lie, operation) {
+            (Some(Lie::DoubledIncrement), Operation::Increment) if asker.is_connected() => {
+                ended = asker.ask(&command(key, operation), self);
+            }
+            (Some(Lie::StaleRead), Operation::Get) => ended = Ended::Replied(Value::Nil),
+            _ => {}
+        }
         let replied_ns = self.history.now_ns();
         let replied = match ended {
             Ended::Refused => {
@@ -236,6 +270,9 @@ impl Crew {
             return;
         }
         let element = self.adds.send();
+        if self.lie == Some(Lie::LostAddition) && random.permille(LIES_PERMILLE) {
+            return self.adds.acknowledge(element, true);
+        }
         let add = cmd("SADD").arg(set_of(element)).arg(element).to_owned();
         match asker.ask::<u64>(&add, self) {
             Ended::Replied(added) => self.adds.acknowledge(element, added == 1),
@@ -283,7 +320,11 @@ impl Crew {
         if place == 0 {
             let mut pulse = lock(&self.pulse);
             let now = Instant::now();
-            pulse.longest = pulse.longest.max(now - pulse.last);
+            let (from, silence) = (pulse.last, now - pulse.last);
+            pulse.longest = pulse.longest.max(silence);
+            if silence >= NOTED_SILENCE {
+                pulse.silences.push((from, now));
+            }
             pulse.last = now;
         }
         ended
@@ -323,6 +364,13 @@ impl Asker {
                 }
                 connection.is_some()
             }
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        match self {
+            Self::Session(session) => session.is_some(),
+            Self::Plain(connection) => connection.is_some(),
         }
     }
 

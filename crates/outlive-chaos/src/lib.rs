@@ -25,7 +25,7 @@ mod sets;
 mod system;
 mod wire;
 
-pub use clients::{Outcomes, Workload};
+pub use clients::{Lie, Outcomes, Workload};
 pub use error::ChaosError;
 pub use fault::{Kind, Planned, Targets, plan};
 pub use history::{Entry, History, Operation, Reply};

@@ -112,10 +112,7 @@ impl Process {
             return Ok(());
         }
         let mut log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let unix_ms = std::time::SystemTime::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |since| since.as_millis());
-        writeln!(log, "--- started at {unix_ms} (unix, ms)")?;
+        writeln!(log, "--- {} started", unix_ms())?;
         let mut child = self
             .program
             .command()
@@ -192,6 +189,14 @@ impl Process {
         None
     }
 
+    /// Starts it at the next [tending](Self::tend), where it does not run.
+    pub(crate) fn bring_back(&mut self) {
+        self.resume();
+        if self.start_at.is_some() {
+            self.start_at = Some(Instant::now());
+        }
+    }
+
     pub(crate) fn pause(&mut self) {
         self.signal(Signal::STOP);
         self.paused = true;
@@ -211,7 +216,8 @@ impl Process {
         {
             self.child = None;
             let asked = self.asked_to_end.take().is_some();
-            if asked && status.success() {
+            // A process that is still starting does not catch the signal yet.
+            if asked && (status.success() || status.signal() == Some(Signal::TERM.as_raw())) {
                 return Ok(());
             }
             let how = match (status.code(), status.signal()) {
@@ -258,7 +264,7 @@ impl Drop for Process {
 fn listen(stdout: impl std::io::Read, mut log: File, told: &Mutex<Told>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         // A log that cannot be written (full disk) is no reason to end.
-        let _ = writeln!(log, "{line}");
+        let _ = writeln!(log, "{} {line}", unix_ms());
         let Ok(event) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
@@ -277,6 +283,12 @@ fn listen(stdout: impl std::io::Read, mut log: File, told: &Mutex<Told>) {
             _ => {}
         }
     }
+}
+
+fn unix_ms() -> u128 {
+    std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_millis())
 }
 
 fn last_line(log: &Path) -> String {

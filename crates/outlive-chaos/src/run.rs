@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::clients::{Crew, Outcomes, Workload};
+use crate::clients::{Crew, Lie, Outcomes, Workload};
 use crate::error::ChaosError;
 use crate::fault::{Kind, Planned, plan};
 use crate::history::Entry;
@@ -22,6 +22,7 @@ use crate::system::{Shape, System, prepare};
 const STEP: Duration = Duration::from_millis(5);
 /// How often a run says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+const LONGEST_WAIT_FOR_REPLIES: Duration = Duration::from_secs(60);
 /// A plan that is full of killed writers kills so many of a thousand.
 const KILLED_WRITERS_PERMILLE: u32 = 200;
 /// Findings of one kind that are shown.
@@ -37,6 +38,8 @@ pub struct Options {
     pub seed: u64,
     /// How long faults are made.
     pub time: Duration,
+    /// Goes on, without more faults, until so many requests were acknowledged, but no longer than a minute.
+    pub least_replies: u64,
     /// Kinds of faults.
     pub faults: Vec<Kind>,
     /// Clients of the pair.
@@ -53,8 +56,12 @@ pub struct Options {
     pub disk: bool,
     /// Keep logs and histories also when everything holds.
     pub keep: bool,
+    /// Keep them when something does not hold.
+    pub keep_failures: bool,
     /// Say on standard error how far it is.
     pub tell: bool,
+    /// Falsify what clients do or are told, to see that it is noticed.
+    pub lie: Option<Lie>,
 }
 
 impl Options {
@@ -64,6 +71,7 @@ impl Options {
             program: program.into(),
             seed,
             time: Duration::from_secs(20),
+            least_replies: 0,
             faults: Kind::ALL.to_vec(),
             clients: 6,
             workloads: Workload::ALL.to_vec(),
@@ -72,7 +80,9 @@ impl Options {
             network: true,
             disk: true,
             keep: false,
+            keep_failures: true,
             tell: false,
+            lie: None,
         }
     }
 }
@@ -85,7 +95,7 @@ pub fn run(options: &Options, interrupted: &AtomicBool) -> Result<Report, ChaosE
     let folder = prepare(options.disk)?;
     let mut performed = perform(options, folder.path(), interrupted);
     let keep = match &performed {
-        Ok(report) => options.keep || !report.holds(),
+        Ok(report) => options.keep || (options.keep_failures && !report.holds()),
         Err(ChaosError::Interrupted) => options.keep,
         Err(error) => !error.is_missing_something(),
     };
@@ -112,7 +122,7 @@ fn perform(options: &Options, folder: &Path, interrupted: &AtomicBool) -> Result
         seed: options.seed,
     };
     let mut system = System::start(shape)?;
-    let crew = Crew::new(system.addresses(), &options.workloads, options.seed);
+    let crew = Crew::new(system.addresses(), &options.workloads, options.seed, options.lie);
     let ledger = Mutex::new(Ledger::default());
     let with_ledger = options.workloads.contains(&Workload::Checkpoints);
     if with_ledger {
@@ -128,6 +138,7 @@ fn perform(options: &Options, folder: &Path, interrupted: &AtomicBool) -> Result
         program
     };
     let mut counted = BTreeMap::new();
+    let mut timeline = Timeline::new(folder, &teller)?;
     let recovered = std::thread::scope(|scope| {
         for (number, host) in hosts.iter().enumerate() {
             let crew = &crew;
@@ -138,7 +149,14 @@ fn perform(options: &Options, folder: &Path, interrupted: &AtomicBool) -> Result
         if with_ledger {
             scope.spawn(move || write_checkpoints(crew, ledger, command, options.seed, killing));
         }
-        let endured = endure(&mut system, options, crew, &teller, interrupted, &mut counted);
+        let endured = endure(
+            &mut system,
+            options,
+            crew,
+            &mut timeline,
+            interrupted,
+            &mut counted,
+        );
         teller.say("no more faults: waiting until everything is there again");
         system.heal();
         let recovered = endured.and_then(|()| recover(&mut system, interrupted));
@@ -188,7 +206,7 @@ fn endure(
     system: &mut System,
     options: &Options,
     crew: &Crew,
-    teller: &Teller,
+    timeline: &mut Timeline<'_>,
     interrupted: &AtomicBool,
     counted: &mut BTreeMap<&'static str, u64>,
 ) -> Result<(), ChaosError> {
@@ -197,7 +215,11 @@ fn endure(
     let mut present: Vec<&Planned> = Vec::new();
     let begun = Instant::now();
     let mut told = begun;
-    while begun.elapsed() < options.time {
+    let is_over = |elapsed: Duration| {
+        let enough = crew.outcomes().ok >= options.least_replies || elapsed >= LONGEST_WAIT_FOR_REPLIES;
+        elapsed >= options.time && enough
+    };
+    while !is_over(begun.elapsed()) {
         if interrupted.load(Ordering::Acquire) {
             return Err(ChaosError::Interrupted);
         }
@@ -207,16 +229,28 @@ fn endure(
         present = still;
         for fault in over {
             system.end(fault);
+            timeline.note(now_ms, &format!("end of {}", fault.kind))?;
         }
         while let Some(fault) = coming.next_if(|fault| fault.at_ms <= now_ms) {
-            system.begin(fault);
+            let target = system.begin(fault);
+            timeline.note(
+                now_ms,
+                &format!("{} for {} ms: {target}", fault.kind, fault.for_ms),
+            )?;
             *counted.entry(fault.kind.name()).or_insert(0) += 1;
             present.push(fault);
         }
         system.tend()?;
+        for (from, to) in crew.new_silences() {
+            let from_ms = from.saturating_duration_since(begun).as_millis();
+            timeline.note(
+                now_ms,
+                &format!("no reply from {from_ms} ms on for {} ms", (to - from).as_millis()),
+            )?;
+        }
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
-            teller.say(&format!(
+            timeline.teller.say(&format!(
                 "{} faults, {} replies, {} takeovers",
                 counted.values().sum::<u64>(),
                 crew.outcomes().ok,
@@ -411,6 +445,30 @@ fn count_each(all: Vec<String>) -> BTreeMap<String, u64> {
         *counted.entry(one).or_insert(0) += 1;
     }
     counted
+}
+
+/// What was done when, for whoever looks for a cause afterwards.
+struct Timeline<'a> {
+    file: File,
+    teller: &'a Teller,
+}
+
+impl<'a> Timeline<'a> {
+    fn new(folder: &Path, teller: &'a Teller) -> Result<Self, ChaosError> {
+        let file = File::create(folder.join("timeline.log"))?;
+        let mut timeline = Self { file, teller };
+        let unix_ms = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |since| since.as_millis());
+        timeline.note(0, &format!("begun at {unix_ms} (unix, ms)"))?;
+        Ok(timeline)
+    }
+
+    fn note(&mut self, at_ms: u64, what: &str) -> Result<(), ChaosError> {
+        use io::Write;
+        writeln!(self.file, "{at_ms:8} ms  {what}")?;
+        Ok(())
+    }
 }
 
 /// Says on standard error how far a run is.

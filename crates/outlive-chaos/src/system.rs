@@ -200,9 +200,13 @@ impl System {
         self.await_pair()
     }
 
-    /// Waits until one member is primary and another its backup.
+    /// Waits until everybody is there: one member as primary, all others as its backups.
     pub(crate) fn await_pair(&mut self) -> Result<(), ChaosError> {
-        self.await_that("a primary and a backup", |system| {
+        self.await_that("unit, manager, a primary and its backups", |system| {
+            let servers = [&system.unit].into_iter().chain(&system.manager);
+            if !servers.into_iter().all(|server| server.told().ready) {
+                return false;
+            }
             let roles: Vec<String> = system.members.iter().map(|member| member.told().role).collect();
             roles.iter().filter(|role| *role == "primary").count() == 1
                 && roles.iter().filter(|role| *role == "backup").count() + 1 == roles.len()
@@ -301,8 +305,8 @@ impl System {
         }
     }
 
-    /// Begins a fault.
-    pub(crate) fn begin(&mut self, planned: &Planned) {
+    /// Begins a fault. Returns whom or what it hits.
+    pub(crate) fn begin(&mut self, planned: &Planned) -> String {
         let again_at = Instant::now() + Duration::from_millis(planned.for_ms);
         let member = self.member(planned);
         self.hit.push((*planned, member));
@@ -334,6 +338,39 @@ impl System {
                 self.links.push(*planned);
                 self.set_links();
             }
+        }
+        self.target(planned, member)
+    }
+
+    /// Whom or what a fault hits, for people.
+    fn target(&self, planned: &Planned, member: usize) -> String {
+        let host = |number: usize| {
+            let processes: Vec<&str> = self.processes().map(Process::name).collect();
+            match processes.get(number) {
+                Some(name) => (*name).to_owned(),
+                None => format!("clients {}", number - processes.len()),
+            }
+        };
+        match planned.kind {
+            Kind::KillMember | Kind::StopMember | Kind::PauseMember => self.members[member].name().to_owned(),
+            Kind::Delay | Kind::Loss | Kind::Twice => {
+                format!("{}, degree {}", host(planned.which), planned.degree)
+            }
+            Kind::HalfDeaf if planned.degree.is_multiple_of(2) => {
+                format!("nothing from {}", host(planned.which))
+            }
+            Kind::HalfDeaf => format!("nothing to {}", host(planned.which)),
+            Kind::Break => format!("{} and {}", host(planned.which), host(planned.other)),
+            Kind::OneWay => format!("nothing from {} to {}", host(planned.which), host(planned.other)),
+            Kind::Partition => {
+                let hosts = 0..self.targets().hosts;
+                let part: Vec<String> = hosts
+                    .filter(|at| (planned.other >> at) & 1 == 1)
+                    .map(host)
+                    .collect();
+                format!("{} apart from the rest", part.join(", "))
+            }
+            _ => String::new(),
         }
     }
 
@@ -371,7 +408,7 @@ impl System {
             disk.free();
         }
         for process in self.processes_mut() {
-            process.resume();
+            process.bring_back();
         }
     }
 

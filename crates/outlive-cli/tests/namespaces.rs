@@ -1,17 +1,17 @@
-//! A pair whose members, unit and clients are hosts of their own: network namespaces joined by a bridge.
+//! A pair whose members, unit and clients are hosts of their own: network namespaces joined by a switch.
 //! Proves P1 (on another host), P2 (a silent host), P3 and P4 (a partitioned primary neither changes
 //! anything nor answers from the past).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod lab;
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
-use lab::{Host, Lab};
+use outlive_chaos::lab::{Host, Lab};
 use outlive_kv::client::{SessionClient, SessionOptions};
 use redis::cmd;
 use rustix::process::Signal;
@@ -119,6 +119,7 @@ fn a_backup_that_is_cut_off_does_not_take_over_and_follows_again() {
         let mut both = SessionClient::connect(addresses, SessionOptions::default()).unwrap();
         assert_eq!(both.request::<i64>(cmd("INCR").arg("n")).unwrap(), count + 1);
     });
+    hosts.await_backup();
     let switched = hosts.outlive(&["switchover", "cache", "--json"]);
     assert_eq!(
         switched["old_primary"],
@@ -194,9 +195,9 @@ fn every_host_dies_and_comes_back_with_everything_that_was_acknowledged() {
 impl Hosts {
     /// `None`, with a printed reason, where namespaces cannot be had.
     fn new() -> Option<Self> {
-        match Lab::new(4) {
-            Ok((lab, hosts)) => {
-                let [unit, first, second, client] = <[Host; 4]>::try_from(hosts).ok()?;
+        match Lab::new(4, 1) {
+            Ok(lab) => {
+                let [unit, first, second, client] = <[Host; 4]>::try_from(lab.hosts().to_vec()).ok()?;
                 Some(Self {
                     lab,
                     world: World::new(),
@@ -254,15 +255,16 @@ impl Hosts {
     fn start(&self, host: &Host, arguments: &[&str]) -> Process {
         Process::start(
             self.world
-                .on(host.command(env!("CARGO_BIN_EXE_outlive")), arguments),
+                .on(host.command(Path::new(env!("CARGO_BIN_EXE_outlive"))), arguments),
         )
     }
 
     /// Runs a command on the client's host; its JSON.
     fn outlive(&self, arguments: &[&str]) -> Value {
-        let mut command = self
-            .world
-            .on(self.client.command(env!("CARGO_BIN_EXE_outlive")), arguments);
+        let mut command = self.world.on(
+            self.client.command(Path::new(env!("CARGO_BIN_EXE_outlive"))),
+            arguments,
+        );
         let output = command.output().unwrap();
         assert!(
             output.status.success(),
@@ -270,6 +272,25 @@ impl Hosts {
             String::from_utf8_lossy(&output.stderr)
         );
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Waits until the manager has heard from a backup a moment ago: only then is there somebody to hand over to.
+    fn await_backup(&self) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let status = self.outlive(&["status", "--json"]);
+            let members = status["pairs"][0]["members"].as_array();
+            let heard_of_backup = members.into_iter().flatten().any(|member| {
+                member["role"] == "backup" && member["silent_ms"].as_u64().is_some_and(|silent| silent < 1000)
+            });
+            if heard_of_backup {
+                return;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "no backup reports: {status}"
+            );
+        }
     }
 
     fn addresses(&self) -> Vec<String> {
