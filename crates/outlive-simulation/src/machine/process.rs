@@ -35,6 +35,9 @@ impl Host {
 
     /// What its monotonic clock shows at the machine's time `now_ns`.
     pub(super) fn monotonic_ns(&self, now_ns: u64) -> u64 {
+        if self.rate_ppm == 0 {
+            return self.shown_ns.saturating_add(now_ns - self.since_ns);
+        }
         let passed = i128::from(now_ns - self.since_ns);
         let shown = i128::from(self.shown_ns) + passed * (MILLION + i128::from(self.rate_ppm)) / MILLION;
         u64::try_from(shown).unwrap_or(u64::MAX)
@@ -42,6 +45,11 @@ impl Host {
 
     /// The first time of the machine at which its monotonic clock shows `shown_ns`.
     pub(super) fn machine_ns(&self, shown_ns: u64) -> u64 {
+        if self.rate_ppm == 0 {
+            return self
+                .since_ns
+                .saturating_add(shown_ns.saturating_sub(self.shown_ns));
+        }
         let ahead = i128::from(shown_ns.saturating_sub(self.shown_ns));
         let rate = MILLION + i128::from(self.rate_ppm);
         let passed = (ahead * MILLION + rate - 1) / rate;

@@ -15,6 +15,8 @@ use crate::machine;
 
 /// Longest sleep between two looks: others may stop the connection meanwhile.
 const LONGEST_NAP: Duration = Duration::from_micros(300);
+/// Shortest sleep: while a transfer is carried out piece by piece, looking after each piece would be most of a run.
+const SHORTEST_NAP: Duration = Duration::from_micros(15);
 
 pub(super) struct Watched {
     inner: SimEndpoint,
@@ -165,7 +167,7 @@ impl Endpoint for Watched {
             }
             let due = machine::uninterrupted(|| self.inner.next_due());
             let nap = due.map_or(LONGEST_NAP, |due| due.saturating_sub(now));
-            let nap = nap.clamp(Duration::from_micros(1), LONGEST_NAP);
+            let nap = nap.clamp(SHORTEST_NAP, LONGEST_NAP);
             std::thread::sleep(nap.min(deadline - now));
         }
     }

@@ -35,5 +35,7 @@ pub(crate) const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) const INCARNATIONS_KEPT: usize = 16;
 /// Confirmations read this much of the region: the heartbeat word.
 pub(crate) const CONFIRM_BYTES: u32 = 8;
-/// Between two looks at a connection that has no descriptor to wait for.
+/// Between two looks at a connection that has no descriptor to wait for, at first; longer the longer it has been quiet.
 pub(crate) const POLL_PAUSE: Duration = Duration::from_micros(20);
+/// The longest such pause: what it may add to an answer that took eight times as long.
+pub(crate) const POLL_PAUSE_LONGEST: Duration = Duration::from_millis(1);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::bounds::{BLOCK, POLL_PAUSE, SPIN};
+use super::bounds::{BLOCK, POLL_PAUSE, POLL_PAUSE_LONGEST, SPIN};
 use super::engine::{Engine, Target};
 use crate::{Error, RegionId, Result, Session};
 
@@ -153,7 +153,7 @@ impl Shared {
         let Some(ready) = link.readiness() else {
             // A provider without a descriptor is polled; it is a simulated one.
             drop(engine);
-            std::thread::sleep(POLL_PAUSE);
+            std::thread::sleep((quiet_since.elapsed() / 8).clamp(POLL_PAUSE, POLL_PAUSE_LONGEST));
             return self.lock();
         };
         let until_block = SPIN.saturating_sub(quiet_since.elapsed());
