@@ -1,7 +1,7 @@
 //! `docs/security.md` says of every attack what must come of it, and names a test that exists.
 
-use crate::references;
 use crate::step::Failure;
+use crate::{references, rows};
 
 const DOCUMENT: &str = "docs/security.md";
 /// The heading that all tables of attacks stand below.
@@ -14,7 +14,7 @@ pub(crate) fn check() -> Result<(), Failure> {
 
 /// Attacks without an outcome or without the name of a test.
 fn unproven(text: &str) -> Vec<String> {
-    let attacks = attacks(text);
+    let attacks = rows::below(text, HEADING);
     if attacks.is_empty() {
         return vec![format!("no attack stands below {HEADING:?}")];
     }
@@ -31,21 +31,6 @@ fn unproven(text: &str) -> Vec<String> {
         Some(format!("{:?} {why}", cells[0]))
     };
     attacks.into_iter().filter_map(problem).collect()
-}
-
-/// The tables' rows below the heading, up to the next heading of its rank; without the tables' heads.
-fn attacks(text: &str) -> Vec<&str> {
-    let below = text.lines().skip_while(|line| *line != HEADING).skip(1);
-    let rows: Vec<&str> = below.take_while(|line| !line.starts_with("## ")).collect();
-    let is_rule = |line: &str| line.starts_with("|-");
-    let of_table = |at: usize| {
-        let head = rows.get(at + 1).is_some_and(|next| is_rule(next));
-        rows[at].starts_with('|') && !is_rule(rows[at]) && !head
-    };
-    (0..rows.len())
-        .filter(|at| of_table(*at))
-        .map(|at| rows[at])
-        .collect()
 }
 
 #[cfg(test)]

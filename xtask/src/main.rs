@@ -11,6 +11,8 @@ mod links;
 mod policy;
 mod references;
 mod requirements;
+mod rows;
+mod rules;
 mod simulate;
 mod sources;
 mod step;

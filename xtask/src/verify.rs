@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::step::{self, Failure, cargo, shown};
-use crate::{advisories, attacks, dependencies, links, requirements, sources, test_runner};
+use crate::{advisories, attacks, dependencies, links, requirements, rules, sources, test_runner};
 
 /// Every step; stops at the first that fails.
 pub(crate) fn everything() -> Result<(), Failure> {
@@ -60,5 +60,6 @@ pub(crate) fn sources() -> Result<(), Failure> {
     step::run("sources", sources::check)?;
     step::run("links in documents", links::check)?;
     step::run("requirements and their tests", requirements::check)?;
-    step::run("attacks and their tests", attacks::check)
+    step::run("attacks and their tests", attacks::check)?;
+    step::run("rules of the design and their tests", rules::check)
 }

@@ -282,7 +282,9 @@ async fn attach_again(shared: &Arc<Shared>, before: u64) -> Option<Streaming<Uni
                 return None;
             }
             Err(error) => {
-                shared.set_still_away(with_causes(&error));
+                let medium_failed =
+                    matches!(&error, AttachError::Unit(why) if why.code == ErrorCode::MediaFailed);
+                shared.set_still_away(with_causes(&error), medium_failed);
                 let error: &dyn std::error::Error = &error;
                 tracing::debug!(error, "attaching failed; trying again");
             }

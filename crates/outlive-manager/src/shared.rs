@@ -48,7 +48,12 @@ pub(crate) struct Shared {
 #[derive(Clone, Debug)]
 enum Link {
     /// It is being attached to again.
-    Away { since: Instant, why: String },
+    Away {
+        since: Instant,
+        why: String,
+        /// It answers, and its medium failed: waiting does not help, starting it anew does.
+        medium_failed: bool,
+    },
     /// Attached.
     Up(Arc<Attachment>),
     /// For good: another manager is in charge, or this one was stopped.
@@ -166,6 +171,7 @@ impl Shared {
             link: watch::Sender::new(Link::Away {
                 since: Instant::now(),
                 why: "not attached yet".into(),
+                medium_failed: false,
             }),
         }
     }
@@ -181,15 +187,28 @@ impl Shared {
     /// The attachment to work with; waits, within a bound, for a unit that is away.
     ///
     /// # Errors
-    /// `UNIT_UNREACHABLE` after the bound; `SUPERSEDED` once another manager is in charge.
+    /// `UNIT_UNREACHABLE` after the bound; `MEDIA_FAILED` at once; `SUPERSEDED` once another manager is in charge.
     pub(crate) async fn attachment(&self) -> Result<Arc<Attachment>, ControlError> {
         let mut link = self.link.subscribe();
-        let settled = link.wait_for(|link| !matches!(link, Link::Away { .. }));
+        let settled = link.wait_for(|link| {
+            !matches!(
+                link,
+                Link::Away {
+                    medium_failed: false,
+                    ..
+                }
+            )
+        });
         drop(tokio::time::timeout(limits::UNIT_AWAY, settled).await);
         match &*self.link.borrow() {
             Link::Up(attachment) => Ok(Arc::clone(attachment)),
             Link::Ended(error) => Err(error.clone()),
-            Link::Away { since, why } => {
+            Link::Away {
+                why,
+                medium_failed: true,
+                ..
+            } => Err(ControlError::new(ErrorCode::MediaFailed, why.clone())),
+            Link::Away { since, why, .. } => {
                 let message = format!("{why}; tried again for {} ms so far", since.elapsed().as_millis());
                 Err(ControlError::new(ErrorCode::UnitUnreachable, message))
             }
@@ -213,14 +232,19 @@ impl Shared {
         self.set_link(Link::Away {
             since: Instant::now(),
             why: why.message.clone(),
+            medium_failed: why.code == ErrorCode::MediaFailed,
         });
     }
 
     /// The unit still is away: why, as far as the last attempt told.
-    pub(crate) fn set_still_away(&self, reason: String) {
+    pub(crate) fn set_still_away(&self, reason: String, failed: bool) {
         self.link.send_modify(|link| {
-            if let Link::Away { why, .. } = link {
+            if let Link::Away {
+                why, medium_failed, ..
+            } = link
+            {
                 *why = reason;
+                *medium_failed = failed;
             }
         });
     }
@@ -307,7 +331,7 @@ impl Shared {
         let is_newer = |link: &Link| match link {
             Link::Up(attachment) => attachment.manager_generation() > manager_generation,
             Link::Ended(_) => true,
-            Link::Away { .. } => false,
+            Link::Away { medium_failed, .. } => *medium_failed,
         };
         let bound: Duration = limits::UNIT_AWAY;
         drop(tokio::time::timeout(bound, link.wait_for(is_newer)).await);
@@ -316,6 +340,11 @@ impl Shared {
                 Ok(Arc::clone(attachment))
             }
             Link::Ended(error) => Err(error.clone()),
+            Link::Away {
+                why,
+                medium_failed: true,
+                ..
+            } => Err(ControlError::new(ErrorCode::MediaFailed, why.clone())),
             Link::Up(_) | Link::Away { .. } => {
                 let message = format!("the unit did not come back within {} s", bound.as_secs());
                 Err(ControlError::new(ErrorCode::UnitUnreachable, message))

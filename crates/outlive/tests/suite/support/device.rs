@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use outlive_media::simulated::SimulatedMedia;
+use outlive_media::simulated::{Image, SimulatedMedia};
 use outlive_media::{Stored, Volume};
 use outlive_unit::Unit;
 
@@ -32,6 +32,11 @@ impl Device {
 
     pub(crate) fn media(&self) -> SimulatedMedia {
         self.lock().clone()
+    }
+
+    /// From its next start on the unit finds this.
+    pub(crate) fn replace(&self, image: Image) {
+        *self.lock() = SimulatedMedia::of(image);
     }
 
     fn lock(&self) -> MutexGuard<'_, SimulatedMedia> {
