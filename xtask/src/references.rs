@@ -3,20 +3,34 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::rows;
 use crate::step::{Failure, root};
 
 /// Paths in documents stand below this folder.
 const PACKAGES: &str = "crates";
 
-/// Prints what `document` gets wrong, which are `findings` and the tests it names that do not exist; fails on any.
+/// Which part of a document names tests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scope {
+    Everything,
+    /// The tables below this heading.
+    TablesBelow(&'static str),
+}
+
+/// Prints what `document` gets wrong, which are `findings` and the tests it names in `scope` that do not exist; fails on any.
 pub(crate) fn check(
     check: &'static str,
     document: &str,
+    scope: Scope,
     findings: impl FnOnce(&str) -> Vec<String>,
 ) -> Result<(), Failure> {
     let text = fs::read_to_string(root().join(document))
         .map_err(|error| Failure::check(format!("cannot read {document}"), error))?;
-    let references = all(&text);
+    let scoped = match scope {
+        Scope::Everything => text.clone(),
+        Scope::TablesBelow(heading) => rows::below(&text, heading).join("\n"),
+    };
+    let references = all(&scoped);
     let mut findings = findings(&text);
     findings.extend(references.iter().filter_map(|reference| problem(reference)));
     for finding in &findings {

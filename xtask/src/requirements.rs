@@ -1,6 +1,6 @@
 //! `docs/requirements.md` names only tests that exist, and every requirement has one.
 
-use crate::references;
+use crate::references::{self, Scope};
 use crate::step::Failure;
 
 const DOCUMENT: &str = "docs/requirements.md";
@@ -9,7 +9,7 @@ const REQUIREMENTS: [(char, u32); 5] = [('U', 7), ('M', 8), ('C', 9), ('P', 5), 
 
 /// Prints what the document gets wrong and fails on any.
 pub(crate) fn check() -> Result<(), Failure> {
-    references::check("requirements", DOCUMENT, missing_rows)
+    references::check("requirements", DOCUMENT, Scope::Everything, missing_rows)
 }
 
 /// Requirements without a row that names a test.

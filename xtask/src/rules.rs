@@ -1,15 +1,16 @@
 //! `docs/testing.md` names for every rule of the design a test that exists, and how breaking the rule was seen to fail it.
 
+use crate::references::{self, Scope};
+use crate::rows;
 use crate::step::Failure;
-use crate::{references, rows};
 
 const DOCUMENT: &str = "docs/testing.md";
 /// The heading that all tables of rules stand below.
 const HEADING: &str = "## The design's rules";
 
-/// Prints what the document gets wrong, in the whole of it, and fails on any.
+/// Prints what the tables get wrong and fails on any.
 pub(crate) fn check() -> Result<(), Failure> {
-    references::check("rules", DOCUMENT, unproven)
+    references::check("rules", DOCUMENT, Scope::TablesBelow(HEADING), unproven)
 }
 
 /// Rules without the name of a test, or without the break that the test notices.
