@@ -290,3 +290,25 @@ fn a_snapshot_that_was_taken_back_leaves_the_one_before_it() {
     let again = primary.writer.begin_snapshot(4, 0).expect("a slot");
     assert_eq!(again.slot(), plan.slot(), "the next to be overwritten");
 }
+
+/// What lay behind a torn set was never acknowledged, but somebody may have seen its numbers: they are not given again.
+#[test]
+fn sequences_of_void_sets_are_not_given_again() {
+    let mut primary = Primary::create(&geometry());
+    primary.append(10).expect("room");
+    primary.commit();
+    let plans: Vec<_> = (0..4).map(|_| primary.append(10).expect("room")).collect();
+    primary.region.commit();
+    put(&mut primary, plans[0].offset, &[0; SET_HEADER_BYTES]);
+    let recovery = reader(&mut primary)
+        .recover(
+            &mut primary.region,
+            Start::Everything,
+            &RecoveryOptions::default(),
+        )
+        .expect("torn is not corrupt");
+    assert_eq!(recovery.void_sets, 3);
+    let (_, takeover) = Writer::resume(REGION, &recovery.point, 2, 0).expect("room");
+    assert_eq!(takeover.sequence, plans[3].sequence + 1);
+    assert_eq!(takeover.offset, plans[0].offset, "it goes where the walk ended");
+}
