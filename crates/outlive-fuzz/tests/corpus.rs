@@ -90,7 +90,11 @@ fn replay(target: &Target) {
 /// A number that somebody asked for.
 fn asked(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {value}")))
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable} is a number, not {value}")),
+    )
 }
 
 /// Runs one input; says which one it was, and keeps it, where it breaks a promise.
