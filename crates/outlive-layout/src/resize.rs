@@ -108,8 +108,8 @@ pub(crate) fn plan(
     }
     let growth = (size - old.ring_start) / 8 * 8 - old.ring_len;
     // The lap in which the live part begins keeps its place; what is wrapped goes behind it.
-    let ring_base = tail - old.ring_position(tail);
-    let live_end = head - ring_base;
+    let position = old.ring_position(tail);
+    let live_end = position + (head - tail);
     let wrapped = live_end.saturating_sub(old.ring_len);
     if wrapped > growth {
         return Err(ResizeError::TooLittle {
@@ -122,6 +122,11 @@ pub(crate) fn plan(
     if ring_len - live_end < SET_HEADER_BYTES as u64 {
         ring_len = live_end;
     }
+    // Where a lap begins: this one, or the next where this one began before the journal did. (Whoever accepted that
+    // everything was lost begins at 0 again, anywhere in the ring.)
+    let ring_base = tail
+        .checked_sub(position)
+        .unwrap_or_else(|| tail + (ring_len - position));
     let geometry = Geometry {
         sequence: old.sequence + 1,
         size,
@@ -146,4 +151,56 @@ pub(crate) fn plan(
         controls,
         geometry,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RING_LEN: u64 = 16 << 10;
+
+    fn grown(ring_base: u64, tail: u64, live: u64) -> (Geometry, Result<ResizePlan, ResizeError>) {
+        let mut old = Geometry::new(64 << 10, 2, 8 << 10).expect("a geometry");
+        old.ring_len = RING_LEN;
+        old.size = old.ring_start + old.ring_len;
+        old.ring_base = ring_base;
+        let planned = plan(
+            RegionId([7; 16]),
+            &old,
+            old.size + (12 << 10),
+            tail,
+            tail + live,
+            0,
+        );
+        (old, planned)
+    }
+
+    #[test]
+    fn every_live_byte_is_found_where_it_was_or_where_it_was_copied_to() {
+        let bases = [0, 8, RING_LEN - 8, RING_LEN, 5 * RING_LEN + 4096];
+        for (ring_base, tail) in bases
+            .into_iter()
+            .flat_map(|base| [0, 8, 4096, 3 * RING_LEN].map(|tail| (base, tail)))
+        {
+            for live in [0, 8, 4096, RING_LEN - 4096] {
+                let (old, planned) = grown(ring_base, tail, live);
+                let new = planned.expect("there is room").geometry;
+                assert_eq!(
+                    new.check(new.size),
+                    Ok(()),
+                    "base {ring_base}, tail {tail}, {live} bytes"
+                );
+                let begin = old.ring_position(tail);
+                for logical in (tail..tail + live).step_by(8) {
+                    let before = old.ring_position(logical);
+                    let wrapped = if before < begin { old.ring_len } else { 0 };
+                    assert_eq!(
+                        new.ring_position(logical),
+                        before + wrapped,
+                        "base {ring_base}, tail {tail}, byte {logical}"
+                    );
+                }
+            }
+        }
+    }
 }
