@@ -15,8 +15,8 @@ pub(super) struct Liveness {
     /// Until then a primary may be on its way back: the unit is in a new incarnation.
     grace_until: Instant,
     word: Option<u64>,
-    /// Since when the word stands still, as far as successful reads tell.
-    still_since: Instant,
+    /// For how long the word stood still, as far as successful reads tell.
+    silent: Duration,
     last_look: Option<Instant>,
     last_sign: Instant,
     /// From the last sign of life to the suspicion that was raised.
@@ -35,7 +35,7 @@ impl Liveness {
             incarnation: 0,
             grace_until: now,
             word: None,
-            still_since: now,
+            silent: Duration::ZERO,
             last_look: None,
             last_sign: now,
             detect: Duration::ZERO,
@@ -48,22 +48,28 @@ impl Liveness {
         if self.incarnation != incarnation && self.incarnation != 0 {
             self.grace_until = Instant::now() + self.grace;
             self.last_look = None;
+            self.silent = Duration::ZERO;
         }
         self.incarnation = incarnation;
     }
 
     /// The heartbeat word was read.
     pub(super) fn saw(&mut self, word: u64) {
-        let now = Instant::now();
-        // Silence counts only while the backup itself was looking.
-        let was_looking = self
-            .last_look
-            .is_some_and(|last| now - last <= self.suspect_after / 2 + self.heartbeat);
-        if self.word.is_some_and(|before| before != word) {
-            self.last_sign = now;
-        }
-        if self.word != Some(word) || !was_looking {
-            self.still_since = now;
+        self.saw_at(word, Instant::now());
+    }
+
+    fn saw_at(&mut self, word: u64, now: Instant) {
+        let since_look = self.last_look.map(|last| now.saturating_duration_since(last));
+        if self.word != Some(word) {
+            if self.word.is_some() {
+                self.last_sign = now;
+            }
+            self.silent = Duration::ZERO;
+        } else if let Some(since_look) = since_look {
+            // Silence counts only while the backup itself was looking: what it slept through counts as one heartbeat. On a
+            // machine where every look comes late a silent primary is suspected all the same, only later.
+            let was_looking = since_look <= self.suspect_after / 2 + self.heartbeat;
+            self.silent += if was_looking { since_look } else { self.heartbeat };
         }
         self.word = Some(word);
         self.last_look = Some(now);
@@ -107,6 +113,7 @@ impl Liveness {
     pub(super) fn forget(&mut self) {
         self.suspected = None;
         self.last_look = None;
+        self.silent = Duration::ZERO;
         self.last_sign = Instant::now();
     }
 
@@ -129,8 +136,66 @@ impl Liveness {
         if known.absent.is_some_and(|since| since.elapsed() >= self.grace) && !in_grace {
             return Some(Suspicion::OwnerLost);
         }
-        let silent = self.last_look? - self.still_since;
+        self.last_look?;
         let counts = !self.suspect_after.is_zero() && !in_grace && self.word.is_some();
-        (counts && silent >= self.suspect_after).then_some(Suspicion::Silent { since: silent })
+        (counts && self.silent >= self.suspect_after).then_some(Suspicion::Silent { since: self.silent })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outlive_proto::v1::Region;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A backup that suspects after 200 ms, with a heartbeat of 20 ms, looks at a word that stands still, once after each of
+    /// these times. Whether it suspects at the end.
+    fn suspects_after(looks: impl IntoIterator<Item = u32>) -> bool {
+        let options = BackupOptions {
+            suspect_after: 200 * MS,
+            heartbeat: 20 * MS,
+            ..BackupOptions::default()
+        };
+        let mut liveness = Liveness::new(&options);
+        liveness.connected(1);
+        let mut now = Instant::now();
+        liveness.saw_at(7, now);
+        for after_ms in looks {
+            now += after_ms * MS;
+            liveness.saw_at(7, now);
+        }
+        let known = Watched {
+            region: Some(Region {
+                owner: "primary".to_owned(),
+                owner_alive: true,
+                generation: 1,
+                ..Region::default()
+            }),
+            ..Watched::default()
+        };
+        matches!(liveness.judge(&known), Some(Suspicion::Silent { .. }))
+    }
+
+    #[test]
+    fn a_word_that_stands_still_is_suspected() {
+        assert!(!suspects_after([20; 9]));
+        assert!(suspects_after([20; 10]));
+    }
+
+    #[test]
+    fn what_the_backup_slept_through_is_not_the_primarys_silence() {
+        assert!(!suspects_after([10_000]));
+        assert!(!suspects_after([10_000, 20, 20]));
+    }
+
+    #[test]
+    fn a_backup_that_always_looks_late_suspects_all_the_same() {
+        assert!(suspects_after([150; 12]));
+        assert!(
+            suspects_after([100, 150, 100]),
+            "late looks do not undo what was seen"
+        );
     }
 }
