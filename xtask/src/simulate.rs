@@ -28,10 +28,10 @@ impl Simulate {
         }
     }
 
-    /// Becomes it, in a release build: its exit code and its signals are the simulation's own, and nothing of ours stands in its report. Returns only
+    /// Becomes it, in a build that is as fast as a release and checks more: its exit code and its signals are the simulation's own, and nothing of ours stands in its report. Returns only
     /// when that could not be.
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let mut command = cargo(&["run", "--release", "--locked", "--quiet"]);
+        let mut command = cargo(&["run", "--profile", "campaign", "--locked", "--quiet"]);
         command.args(["--package", "outlive-simulation", "--bin", "outlive-simulation"]);
         if self.bugs {
             command.args(["--features", "deliberate-bugs"]);
