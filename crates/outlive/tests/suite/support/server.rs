@@ -130,7 +130,7 @@ impl Server {
             let options = ManagerOptions::new(running.unit.admin_client(), running.secret.proof().to_vec())
                 .with_administrator(ADMINISTRATOR.parse().expect("a name"));
             let manager = Manager::attach(options).await.expect("a manager");
-            let listener = TcpListener::bind(self.control).await.expect("a control listener");
+            let listener = bind_again(self.control).await;
             let incoming = listen(listener, self.tls.clone(), ListenOptions::default(), |_| {});
             let incoming = incoming.expect("an address");
             let control = incoming.local_addr();
@@ -207,6 +207,19 @@ impl Server {
 
     pub(crate) fn incarnation(&self) -> u64 {
         self.running.as_ref().expect("running").unit.incarnation()
+    }
+}
+
+/// A port that was given up for a moment may serve somebody's outgoing connection until that ends.
+async fn bind_again(address: SocketAddr) -> TcpListener {
+    let began = std::time::Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && began.elapsed() < RETRY_FOR => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            bound => return bound.expect("a control listener"),
+        }
     }
 }
 

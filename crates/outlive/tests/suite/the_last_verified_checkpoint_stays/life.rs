@@ -275,8 +275,13 @@ impl Life {
         }
         let trace = self.device.media().trace();
         let events = trace.events().len() as u64;
-        let at = match self.random.below(3) {
+        let at = match self.random.below(4) {
             0 => events - self.random.below(events.min(12) + 1),
+            // Right after somebody was told something.
+            1 | 2 => {
+                let told = usize::try_from(self.random.below(self.promises.len() as u64)).expect("small");
+                self.promises[told].0 as u64
+            }
             _ => self.random.below(events + 1),
         };
         let mut made = None;
