@@ -93,9 +93,10 @@ impl Process {
 
     pub(crate) fn told(&self) -> Told {
         let told = lock(&self.told).clone();
-        match self.child {
-            Some(_) => told,
-            None => Told {
+        // One that was asked to end says nothing any more that will hold.
+        match (&self.child, self.asked_to_end) {
+            (Some(_), None) => told,
+            _ => Told {
                 takeovers: told.takeovers,
                 ..Told::default()
             },
