@@ -189,9 +189,11 @@ impl Reader {
             let mut place = gathered.start();
             let end = place.logical.saturating_add(self.geometry().ring_len);
             let walked = self.walk(source, &mut place, &mut |header, payload| {
-                let go_on = header.logical + header.stride < end;
-                gathered.take(header, payload);
-                go_on
+                let within = header.logical + header.stride <= end;
+                if within {
+                    gathered.take(header, payload);
+                }
+                within
             });
             match walked {
                 Ok(Stop::End | Stop::Full) => {}
@@ -236,11 +238,15 @@ impl Reader {
                 ahead = Some((header.continues, header.generation));
                 return false;
             }
+            // What is not taken now is met again by the next call.
+            if bytes >= FOLLOW_BATCH_BYTES {
+                return false;
+            }
             bytes += header.stride;
             if header.kind != SetKind::Wrap {
                 sets.push(header.clone().into_set(payload.to_vec()));
             }
-            bytes < FOLLOW_BATCH_BYTES
+            true
         });
         self.journal.set_chunk(READ_CHUNK_BYTES);
         if let Some((common, generation)) = ahead {

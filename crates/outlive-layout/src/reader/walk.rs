@@ -37,7 +37,7 @@ enum Verdict {
 }
 
 impl Reader {
-    /// Walks from `place` until nothing follows, or `visit` returns false.
+    /// Walks from `place` until nothing follows, or `visit` returns false: then it has not taken that set, and `place` stays in front of it.
     pub(super) fn walk<S: Source>(
         &mut self,
         source: &mut S,

@@ -127,7 +127,7 @@ impl Client {
 
     fn call(&mut self, ask: Ask) {
         self.wait_for(format!("client {} for the answer to {ask:?}", self.number));
-        if machine::below(5) == 0 {
+        if machine::below(3) == 0 {
             // Somebody who was told of another primary, or remembers one.
             self.believed = usize::try_from(machine::below(MEMBERS.into())).expect("few members");
         }

@@ -162,12 +162,12 @@ impl Chance {
         self.0.below(bound)
     }
 
-    /// Mostly short, sometimes long.
+    /// From too short to be noticed to long enough for a takeover or two.
     fn while_us(&mut self) -> u64 {
         match self.below(4) {
             0 => self.below(2_000),
-            1 | 2 => self.below(80_000),
-            _ => self.below(700_000),
+            1 => self.below(80_000),
+            _ => self.below(500_000),
         }
     }
 
@@ -221,7 +221,7 @@ impl Chance {
                 place: self.process(),
                 for_us: self.while_us(),
             },
-            12..=14 => {
+            12..=15 => {
                 let (a, b) = self.way();
                 let (from, to) = if self.below(2) == 0 { (a, b) } else { (b, a) };
                 Fault::Block {
@@ -231,7 +231,7 @@ impl Chance {
                     for_us: self.while_us(),
                 }
             }
-            15 | 16 => Fault::LoseLinks {
+            16 => Fault::LoseLinks {
                 place: self.process(),
                 after_bytes: self.below(4_000),
             },
