@@ -37,10 +37,10 @@ pub(super) fn binary() -> Result<PathBuf, Failure> {
     let host = host()?;
     let manifest = root().join("fuzz/Cargo.toml").display().to_string();
     let folder = target_folder();
+    // Without --locked: its lock file follows the workspace's crates, which know nothing of it.
     let mut build = cargo(&[
         "build",
         "--release",
-        "--locked",
         "--manifest-path",
         &manifest,
         "--target",

@@ -159,7 +159,7 @@ impl<'a> Fuzzed<'a> {
         fs::create_dir_all(&merged).map_err(|error| self.failure(error))?;
         let mut command = self.libfuzzer();
         command
-            .arg("-merge=1")
+            .arg("-set_cover_merge=1")
             .args([&merged, &self.corpus, &inputs.to_owned()]);
         if !self.logged(&mut command, &self.work.join("merge.log"))? {
             return Err(Failure::check(
