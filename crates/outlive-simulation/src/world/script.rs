@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use outlive::Level;
@@ -108,6 +108,7 @@ impl World {
             level,
             commits_since: AtomicU64::new(0),
             takeovers: AtomicU64::new(0),
+            ruined: AtomicBool::new(false),
         });
         let mut world = Self {
             unit: UnitHost::new(Arc::clone(&roads)),
@@ -293,7 +294,7 @@ impl World {
         loop {
             let mut waiting = clients.waiting();
             let commits = self.plain.commits_since.load(Ordering::SeqCst);
-            if commits < COMMITS_AGAIN {
+            if commits < COMMITS_AGAIN && !self.plain.ruined.load(Ordering::SeqCst) {
                 waiting.push(format!(
                     "the plain region for a commit ({commits} since the faults ended)"
                 ));

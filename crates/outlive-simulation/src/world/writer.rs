@@ -1,7 +1,7 @@
 //! Those who want to own the plain region: each follows it as a backup, takes it over or opens it, and works until it is fenced.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use outlive::{
@@ -32,6 +32,8 @@ pub(super) struct Plain {
     /// Commits since the faults ended.
     pub(super) commits_since: AtomicU64,
     pub(super) takeovers: AtomicU64,
+    /// A loss of power took both copies of its control block, as it may where nothing was promised to persist; only deleting it would help.
+    pub(super) ruined: AtomicBool,
 }
 
 pub(super) struct Writer {
@@ -63,6 +65,9 @@ impl Writer {
         };
         if lost && !self.plain.ledger.is_excused() {
             violation("region-lost", format!("{}: {error:?}", self.place));
+        }
+        if matches!(error, Error::NotCheckpoint { .. }) {
+            self.plain.ruined.store(true, Ordering::SeqCst);
         }
     }
 
