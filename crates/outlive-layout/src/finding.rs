@@ -38,10 +38,27 @@ pub enum HeaderFault {
     #[error("the header's {0} cannot be")]
     Shape(&'static str),
     /// A whole header with a payload that does not verify.
-    #[error("the payload of sequence {sequence} ({length} bytes) does not verify")]
+    #[error("the payload of update {sequence}, generation {generation} ({length} bytes), does not verify")]
     Payload {
         /// The set's sequence.
         sequence: u64,
+        /// Its generation.
+        generation: u64,
+        /// Its payload's length.
+        length: u64,
+    },
+    /// The device cannot read what lies there. No crash leaves that behind.
+    #[error("the device cannot read what lies there")]
+    Unreadable,
+    /// A whole header with a payload that the device cannot read.
+    #[error(
+        "the device cannot read the payload of update {sequence}, generation {generation} ({length} bytes)"
+    )]
+    UnreadablePayload {
+        /// The set's sequence.
+        sequence: u64,
+        /// Its generation.
+        generation: u64,
         /// Its payload's length.
         length: u64,
     },
@@ -53,6 +70,18 @@ pub enum HeaderFault {
         /// Its sequence.
         sequence: u64,
     },
+}
+
+/// Why a snapshot's payload is not what was sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PayloadFault {
+    /// Other bytes lie there.
+    #[error("its payload does not verify")]
+    Checksum,
+    /// The device cannot read all of them.
+    #[error("the device cannot read its payload")]
+    Unreadable,
 }
 
 /// One thing that a reader found and did not return as a set. Offsets count in the region's data.
@@ -111,6 +140,30 @@ pub enum Finding {
         generation: u64,
         /// Its sequence.
         sequence: u64,
+        /// What is wrong with it.
+        fault: PayloadFault,
+    },
+    /// The device cannot read a slot's seal, and nothing says that the slot held no newer snapshot than the others.
+    SealLost {
+        /// The slot.
+        slot: u32,
+        /// Where its seal lies.
+        offset: u64,
+        /// The newest snapshot that has a seal, or 0.
+        newest: u64,
+    },
+    /// The device cannot read a piece of the region's head. What depends on it is said beside it.
+    Unreadable {
+        /// Where.
+        offset: u64,
+        /// Bytes that were needed there.
+        len: u64,
+    },
+    /// The floor record is neither empty nor valid: it was torn while it was written, or is damaged. It is news only, and
+    /// is written again with the next heartbeat.
+    FloorBroken {
+        /// Where.
+        offset: u64,
     },
     /// A snapshot that was verified once (the floor record says so) has no valid seal any more.
     SnapshotLost {
@@ -145,6 +198,32 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// Where it was found, in bytes from the start of the region's data.
+    pub fn offset(&self) -> Option<u64> {
+        match self {
+            Self::Torn { offset, .. }
+            | Self::Corrupt { offset, .. }
+            | Self::Void { offset, .. }
+            | Self::Stale { offset, .. }
+            | Self::SnapshotCorrupt { offset, .. }
+            | Self::SnapshotLost { offset, .. }
+            | Self::SealLost { offset, .. }
+            | Self::Unreadable { offset, .. }
+            | Self::FloorBroken { offset }
+            | Self::SealBroken { offset, .. }
+            | Self::ControlCopy { offset, .. } => Some(*offset),
+            Self::Missing { .. } => None,
+        }
+    }
+
+    /// Whether crashes and laps leave it behind in a region in which nothing is damaged.
+    pub fn is_harmless(&self) -> bool {
+        matches!(
+            self,
+            Self::Torn { .. } | Self::Void { .. } | Self::Stale { .. } | Self::FloorBroken { .. }
+        )
+    }
+
     /// Whether committed data is damaged or lost (the others are what crashes and laps leave behind).
     pub fn is_corruption(&self) -> bool {
         matches!(
@@ -152,6 +231,7 @@ impl Finding {
             Self::Corrupt { .. }
                 | Self::SnapshotCorrupt { .. }
                 | Self::SnapshotLost { .. }
+                | Self::SealLost { .. }
                 | Self::Missing { .. }
         )
     }
@@ -203,9 +283,22 @@ impl fmt::Display for Finding {
                 offset,
                 generation,
                 sequence,
+                fault,
             } => write!(
                 f,
-                "corrupt snapshot {sequence} of generation {generation} in slot {slot} at offset {offset}: its payload does not verify"
+                "corrupt snapshot {sequence} of generation {generation} in slot {slot} at offset {offset}: {fault}"
+            ),
+            Self::SealLost { slot, offset, newest } => write!(
+                f,
+                "lost seal of slot {slot} at offset {offset}: the device cannot read it, and it may have been of a newer snapshot than {newest}, the newest that is sealed"
+            ),
+            Self::Unreadable { offset, len } => write!(
+                f,
+                "unreadable: the device cannot read {len} bytes at offset {offset}"
+            ),
+            Self::FloorBroken { offset } => write!(
+                f,
+                "broken floor record at offset {offset}: it was being written, or is damaged; the next heartbeat renews it"
             ),
             Self::SnapshotLost {
                 sequence,

@@ -2,9 +2,15 @@
 
 use crate::reader::READ_CHUNK_BYTES;
 use crate::set::{SET_ALIGN, SET_HEADER_BYTES, SET_MAGIC};
+use crate::source::is_unreadable;
 use crate::{Finding, Geometry, HeaderFault, ReadError, RegionId, SetHeader, SetKind, Source};
 
 const HEADER: u64 = SET_HEADER_BYTES as u64;
+/// The least that a device loses at once.
+const LINE: u64 = LINE_BYTES as u64;
+const LINE_BYTES: usize = 64;
+/// A search passes over no more than this of what cannot be read before it tries again.
+const MAX_SKIP_BYTES: u64 = 4096;
 /// Void sets named one by one in findings; a window of thousands in flight would drown the report.
 const MAX_NAMED_VOID: usize = 16;
 /// Each read takes so many times what the one before took: who is far behind is soon at the largest.
@@ -107,7 +113,10 @@ impl Journal {
             return Ok(Err(HeaderFault::Shape("place")));
         }
         let region = self.region;
-        let bytes = self.bytes(source, place.logical, HEADER)?;
+        let bytes = match self.bytes(source, place.logical, HEADER) {
+            Err(error) if is_unreadable::<S>(&error) => return Ok(Err(HeaderFault::Unreadable)),
+            bytes => bytes?,
+        };
         let header = match SetHeader::decode_at(region, place.logical, bytes) {
             Ok(header) => header,
             Err(fault) => return Ok(Err(fault)),
@@ -123,13 +132,24 @@ impl Journal {
             return Ok(Err(HeaderFault::Shape("stride")));
         }
         if header.kind == SetKind::Update {
-            let bytes = self.bytes(source, place.logical, HEADER + header.length)?;
+            let (sequence, generation, length) = (header.sequence, header.generation, header.length);
+            let bytes = match self.bytes(source, place.logical, HEADER + length) {
+                Err(error) if is_unreadable::<S>(&error) => {
+                    return Ok(Err(HeaderFault::UnreadablePayload {
+                        sequence,
+                        generation,
+                        length,
+                    }));
+                }
+                bytes => bytes?,
+            };
             let payload = &bytes[SET_HEADER_BYTES..];
             let sum = SetHeader::payload_checksum(region, header.generation, header.logical).with(payload);
             if sum.value() != header.payload_crc {
                 return Ok(Err(HeaderFault::Payload {
-                    sequence: header.sequence,
-                    length: header.length,
+                    sequence,
+                    generation,
+                    length,
                 }));
             }
         }
@@ -156,16 +176,63 @@ impl Journal {
         let mut beyond = Beyond::default();
         let end = place.logical.saturating_add(window.min(self.geometry.ring_len));
         let mut logical = place.logical;
+        let mut skipped = 0;
         while logical < end {
             let room = self.geometry.ring_room(logical);
             if room < HEADER {
                 logical = logical.saturating_add(room);
                 continue;
             }
-            self.bytes(source, logical, HEADER)?;
-            logical = self.scan_buffer(place, logical, end, &mut beyond);
+            match self.bytes(source, logical, HEADER) {
+                Err(error) if is_unreadable::<S>(&error) => {
+                    // From line to line, and in longer steps the longer nothing can be read.
+                    let line = LINE - self.geometry.journal_offset(logical) % LINE;
+                    logical = logical.saturating_add(line + skipped);
+                    skipped = (skipped * 2 + LINE).min(MAX_SKIP_BYTES);
+                }
+                bytes => {
+                    bytes?;
+                    skipped = 0;
+                    logical = self.scan_buffer(place, logical, end, &mut beyond);
+                }
+            }
         }
         Ok(beyond)
+    }
+
+    /// The lines of the device from `place` on that cannot be read, as far as they lie together: offset and length, at
+    /// most [`READ_CHUNK_BYTES`] and not beyond the ring's end.
+    pub(crate) fn unreadable_from<S: Source>(
+        &mut self,
+        source: &mut S,
+        place: &Place,
+    ) -> Result<Option<(u64, u64)>, ReadError<S::Error>> {
+        let at = self.geometry.journal_offset(place.logical);
+        let bound = at + self.geometry.ring_room(place.logical).min(READ_CHUNK_BYTES);
+        let (mut found, mut line): (Option<(u64, u64)>, _) = (None, at / LINE * LINE);
+        while line < bound {
+            let from = line.max(self.geometry.ring_start);
+            let mut bytes = [0; LINE_BYTES];
+            let into = &mut bytes[..index((line + LINE).min(bound) - from)];
+            match source.read_at(from, into) {
+                Err(error) if S::is_unreadable(&error) => {
+                    let (start, _) = *found.get_or_insert((from, 0));
+                    found = Some((start, line + LINE - start));
+                }
+                Err(error) => {
+                    return Err(ReadError::Source {
+                        offset: from,
+                        len: LINE,
+                        source: error,
+                    });
+                }
+                Ok(()) if found.is_some() => break,
+                Ok(()) => {}
+            }
+            line += LINE;
+        }
+        let end = self.geometry.ring_start + self.geometry.ring_len;
+        Ok(found.map(|(start, len)| (start, len.min(end - start))))
     }
 
     /// As [`scan`](Self::scan), over what is buffered already.
@@ -226,18 +293,24 @@ impl Journal {
         len: u64,
     ) -> Result<&[u8], ReadError<S::Error>> {
         if !self.holds(logical, len) {
-            let piece = self.chunk.max(len).min(self.geometry.ring_room(logical));
+            let mut piece = self.chunk.max(len).min(self.geometry.ring_room(logical));
             let offset = self.geometry.journal_offset(logical);
             self.forget();
             if self.buffer.len() < index(piece) {
                 self.buffer = vec![0; index(piece)];
             }
-            if let Err(error) = source.read_at(offset, &mut self.buffer[..index(piece)]) {
-                return Err(ReadError::Source {
-                    offset,
-                    len: piece,
-                    source: error,
-                });
+            while let Err(error) = source.read_at(offset, &mut self.buffer[..index(piece)]) {
+                // What is asked for may be readable where the whole piece is not.
+                if !S::is_unreadable(&error) || piece == len {
+                    self.chunk = len;
+                    return Err(ReadError::Source {
+                        offset,
+                        len: piece,
+                        source: error,
+                    });
+                }
+                piece = (piece / 2).max(len);
+                self.chunk = piece;
             }
             self.logical = logical;
             self.held = index(piece);

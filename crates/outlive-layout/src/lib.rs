@@ -39,11 +39,11 @@ pub mod snapshot;
 pub mod source;
 pub mod writer;
 
-pub use finding::{Finding, HeaderFault};
+pub use finding::{Finding, HeaderFault, PayloadFault};
 pub use geometry::{Geometry, GeometryError};
 pub use heartbeat::FloorRecord;
 pub use metadata::MetadataPage;
-pub use reader::{Cursor, Fresh, Log, ReadOptions, Reader, Reading, View};
+pub use reader::{Cursor, Fresh, Log, ReadOptions, Reader, Reading, Scrubbed, View};
 pub use recovery::{Recovery, RecoveryOptions, ResumePoint, Settling, SlotCheck, SlotState, Start};
 pub use region::{RegionId, RegionKind};
 pub use resize::{CopyRange, ResizeError, ResizePlan};

@@ -5,12 +5,14 @@
 //! judged: the journal's end (perhaps not for long), overtaken, another history, or corrupt. Retries are bounded.
 
 mod gathered;
+mod scrub;
 mod walk;
 
 use gathered::Gathered;
+pub use scrub::{SCRUB_CHUNK_BYTES, Scrubbed};
 use walk::{Origin, Stop};
 
-use crate::finding::{Finding, HeaderFault};
+use crate::finding::{Finding, HeaderFault, PayloadFault};
 use crate::head::Head;
 use crate::journal::{Journal, Place};
 use crate::set::{SET_HEADER_BYTES, SetKind};
@@ -198,7 +200,7 @@ impl Reader {
             match walked {
                 Ok(Stop::End | Stop::Full) => {}
                 // The snapshot that covers the rest is the damaged one: what is left ends here.
-                Ok(Stop::Overrun(seal)) if findings.contains(&self.snapshot_finding(&seal)) => {
+                Ok(Stop::Overrun(seal)) if findings.iter().any(|finding| is_of(finding, &seal)) => {
                     findings.push(Finding::Missing {
                         after: place.sequence,
                         to: seal.sequence,
@@ -306,14 +308,15 @@ impl Reader {
         };
         let offset = geometry.journal_offset(cursor.place.logical);
         let mut header = [0; SET_HEADER_BYTES];
-        source
-            .read_at(offset, &mut header)
-            .map_err(|error| ReadError::Source {
+        match source.read_at(offset, &mut header) {
+            Ok(()) => Ok(header == known.header),
+            Err(error) if S::is_unreadable(&error) => Ok(false),
+            Err(error) => Err(ReadError::Source {
                 offset,
                 len: SET_HEADER_BYTES as u64,
                 source: error,
-            })?;
-        Ok(header == known.header)
+            }),
+        }
     }
 
     /// Every set that is kept, oldest first, described without payload: the snapshots in their slots and
@@ -322,30 +325,10 @@ impl Reader {
     /// # Errors
     /// The source's. Damage is among the findings.
     pub fn log<S: Source>(&mut self, source: &mut S) -> Result<Log, ReadError<S::Error>> {
-        let head = self.head(source)?;
-        let mut findings = head_findings(&head);
         let mut sets = Vec::new();
-        for seal in head.snapshots() {
-            match self.load(source, seal)? {
-                Some(_) => sets.push(seal.clone().into_set(Vec::new())),
-                None => findings.push(self.snapshot_finding(seal)),
-            }
-        }
-        let mut place = self.oldest_start(source, &head)?;
-        let end = place.logical.saturating_add(self.geometry().ring_len);
-        let walked = self.walk(source, &mut place, &mut |header, _| {
-            if header.kind != SetKind::Wrap {
-                sets.push(header.clone().into_set(Vec::new()));
-            }
-            header.logical + header.stride < end
-        });
-        match walked {
-            Err(ReadError::Corrupt { finding }) => findings.push(finding),
-            Err(ReadError::Busy { .. }) | Ok(_) => {}
-            Err(error) => return Err(error),
-        }
+        let scrubbed = self.scrub(source, &mut |set| sets.push(set.clone()))?;
         sets.sort_by_key(|set| (set.generation, set.sequence));
-        Ok((sets, findings))
+        Ok((sets, scrubbed.findings))
     }
 
     /// Reads one set that is kept: a snapshot in a slot, or an update in the journal.
@@ -359,11 +342,12 @@ impl Reader {
             .into_iter()
             .find(|seal| seal.sequence == sequence)
         {
-            let payload = self.load(source, seal)?;
-            let finding = self.snapshot_finding(seal);
-            return payload
-                .map(|payload| seal.clone().into_set(payload))
-                .ok_or(ReadError::Corrupt { finding });
+            return match self.load(source, seal)? {
+                Ok(payload) => Ok(seal.clone().into_set(payload)),
+                Err(fault) => Err(ReadError::Corrupt {
+                    finding: self.snapshot_finding(seal, fault),
+                }),
+            };
         }
         for _ in 0..MAX_ATTEMPTS {
             let mut found = None;
@@ -433,14 +417,21 @@ impl Reader {
             }
             findings.push(finding);
         }
-        for seal in head.snapshots() {
-            if let Some(payload) = self.load(source, seal)? {
-                return Ok(Some((Some(seal.clone()), payload, findings)));
+        if let Some(finding) = self.lost_seal_finding(&head) {
+            if !accept_loss {
+                return Err(ReadError::Corrupt { finding });
             }
+            findings.push(finding);
+        }
+        for seal in head.snapshots() {
+            let fault = match self.load(source, seal)? {
+                Ok(payload) => return Ok(Some((Some(seal.clone()), payload, findings))),
+                Err(fault) => fault,
+            };
             if self.head(source)?.seals != head.seals {
                 return Ok(None);
             }
-            let finding = self.snapshot_finding(seal);
+            let finding = self.snapshot_finding(seal, fault);
             if !accept_loss {
                 return Err(ReadError::Corrupt { finding });
             }
@@ -449,23 +440,25 @@ impl Reader {
         Ok(Some((None, Vec::new(), findings)))
     }
 
-    /// A snapshot's payload, or `None` when it does not verify.
+    /// A snapshot's payload, or why it is not what was sealed.
     pub(crate) fn load<S: Source>(
         &mut self,
         source: &mut S,
         seal: &Seal,
-    ) -> Result<Option<Vec<u8>>, ReadError<S::Error>> {
+    ) -> Result<Result<Vec<u8>, PayloadFault>, ReadError<S::Error>> {
         let offset = self.geometry().slot_offset(seal.slot);
         let length = usize::try_from(seal.length).expect("a valid seal's length lies within its slot");
         let mut payload = vec![0; length];
-        source
-            .read_at(offset, &mut payload)
-            .map_err(|error| ReadError::Source {
+        match source.read_at(offset, &mut payload) {
+            Ok(()) if seal.covers(self.region, &payload) => Ok(Ok(payload)),
+            Ok(()) => Ok(Err(PayloadFault::Checksum)),
+            Err(error) if S::is_unreadable(&error) => Ok(Err(PayloadFault::Unreadable)),
+            Err(error) => Err(ReadError::Source {
                 offset,
                 len: seal.length,
                 source: error,
-            })?;
-        Ok(seal.covers(self.region, &payload).then_some(payload))
+            }),
+        }
     }
 
     fn lost_finding(&self, head: &Head) -> Option<Finding> {
@@ -477,12 +470,22 @@ impl Reader {
         })
     }
 
-    fn snapshot_finding(&self, seal: &Seal) -> Finding {
+    fn lost_seal_finding(&self, head: &Head) -> Option<Finding> {
+        let slot = head.lost_seal()?;
+        Some(Finding::SealLost {
+            slot,
+            offset: self.geometry().seal_offset(slot),
+            newest: head.snapshots().first().map_or(0, |seal| seal.sequence),
+        })
+    }
+
+    fn snapshot_finding(&self, seal: &Seal, fault: PayloadFault) -> Finding {
         Finding::SnapshotCorrupt {
             slot: seal.slot,
             offset: self.geometry().slot_offset(seal.slot),
             generation: seal.generation,
             sequence: seal.sequence,
+            fault,
         }
     }
 }
@@ -539,6 +542,12 @@ pub(crate) fn corrupt_finding(geometry: &Geometry, place: &Place, floor: u64, fa
     }
 }
 
+/// Whether it says that this snapshot's payload is damaged.
+fn is_of(finding: &Finding, seal: &Seal) -> bool {
+    matches!(finding, Finding::SnapshotCorrupt { slot, generation, sequence, .. }
+        if *slot == seal.slot && (*generation, *sequence) == seal.order())
+}
+
 /// What the head itself shows of damage and interrupted overwrites.
 pub(crate) fn head_findings(head: &Head) -> Vec<Finding> {
     let control = head.control.damaged_copy.map(|copy| Finding::ControlCopy {
@@ -552,5 +561,18 @@ pub(crate) fn head_findings(head: &Head) -> Vec<Finding> {
         slot,
         offset: head.control.geometry.seal_offset(slot),
     });
-    control.into_iter().chain(seals).collect()
+    let floor = head.floor_broken.then_some(Finding::FloorBroken {
+        offset: crate::heartbeat::FLOOR_OFFSET,
+    });
+    let unreadable = head.unreadable.iter();
+    let unreadable = unreadable.map(|(offset, len)| Finding::Unreadable {
+        offset: *offset,
+        len: *len,
+    });
+    control
+        .into_iter()
+        .chain(floor)
+        .chain(seals)
+        .chain(unreadable)
+        .collect()
 }

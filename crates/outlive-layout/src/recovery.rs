@@ -2,9 +2,9 @@
 
 use crate::control::ControlBlock;
 use crate::finding::{Finding, HeaderFault};
-use crate::geometry::CONTROL_OFFSETS;
+use crate::geometry::{BLOCK_BYTES, CONTROL_OFFSETS, HEARTBEAT_OFFSET};
 use crate::head::Head;
-use crate::heartbeat::{FLOOR_BYTES, FLOOR_OFFSET};
+use crate::heartbeat::{FLOOR_BYTES, FLOOR_OFFSET, WORD_OFFSET};
 use crate::journal::{Beyond, Place};
 use crate::reader::{MAX_ATTEMPTS, corrupt_finding, head_findings, start_of};
 use crate::seal::{SEAL_BYTES, SealState};
@@ -16,6 +16,11 @@ use crate::{Cursor, Geometry, ReadError, Reader, RegionWrite, Seal, Set, Source}
 /// whole ring is searched, and an offline check always does. (What is missed: a committed set longer
 /// than this, at the very end, whose whole header is gone, and which no floor record names.)
 pub const NEAR_SCAN_BYTES: u64 = crate::reader::READ_CHUNK_BYTES;
+
+#[expect(clippy::cast_possible_truncation, reason = "a block is small")]
+const BLOCK: usize = BLOCK_BYTES as usize;
+/// The least that a device loses, and gets back, at once.
+const LINE: usize = 64;
 
 /// Where a recovery begins.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +69,8 @@ pub struct Recovery {
     /// Everything found that is not a whole set.
     pub findings: Vec<Finding>,
     /// Writes to be committed before the next writer's first, as [`settling`](Self::settling) says: a damaged or outdated
-    /// control block copy renewed; after an accepted loss also the seals that do not hold made invalid.
+    /// control block copy renewed, what the device cannot read of the head written whole; after an accepted loss also the
+    /// seals that do not hold made invalid, and what is unreadable where the journal goes on.
     pub repairs: Vec<RegionWrite>,
     /// Follow on from here.
     pub cursor: Cursor,
@@ -283,7 +289,12 @@ impl Reader {
         salvage: &mut Salvage,
     ) -> Result<(), ReadError<S::Error>> {
         let begun = names_this_place(&fault, place) || matches!(fault, HeaderFault::Payload { .. });
-        let unusable = matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_));
+        // No crash makes bytes unreadable: what lay there may have been acknowledged.
+        let unreadable = matches!(
+            fault,
+            HeaderFault::Unreadable | HeaderFault::UnreadablePayload { .. }
+        );
+        let unusable = unreadable || matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_));
         let whole = salvage.options.scan_whole || begun || unusable;
         let window = if whole { u64::MAX } else { NEAR_SCAN_BYTES };
         let beyond = self.journal().scan(source, place, window)?;
@@ -296,6 +307,9 @@ impl Reader {
                 return Err(ReadError::Corrupt { finding });
             }
             salvage.findings.push(finding);
+            if unreadable {
+                salvage.unreadable = self.journal().unreadable_from(source, place)?;
+            }
         } else if begun || beyond.sets > 0 {
             salvage.torn_sets = 1;
             salvage.findings.push(Finding::Torn {
@@ -345,6 +359,8 @@ struct Salvage {
     torn_sets: u64,
     void_sets: u64,
     findings: Vec<Finding>,
+    /// What the next writer goes on over and cannot be read, lines of the device: offset and length.
+    unreadable: Option<(u64, u64)>,
 }
 
 impl Salvage {
@@ -383,6 +399,7 @@ impl Salvage {
             torn_sets: 0,
             void_sets: 0,
             findings: head_findings(head),
+            unreadable: None,
             head: head.clone(),
         }
     }
@@ -460,17 +477,45 @@ impl Salvage {
         let control = &self.head.control;
         let mut repairs = Vec::new();
         if control.damaged_copy.is_some() || control.outdated_copy {
-            let bytes = ControlBlock::encode(reader.region(), &control.geometry).to_vec();
-            repairs.push((CONTROL_OFFSETS[1 - control.newest_copy], bytes));
+            let offset = CONTROL_OFFSETS[1 - control.newest_copy];
+            let mut bytes = ControlBlock::encode(reader.region(), &control.geometry).to_vec();
+            if self.head.is_unreadable(offset) {
+                bytes.resize(BLOCK, 0);
+            }
+            repairs.push((offset, bytes));
         }
+        let geometry = reader.geometry();
         if self.findings.iter().any(Finding::is_corruption) {
             // Or every later reader would stop at the same damage, which was consented to once.
             repairs.push((FLOOR_OFFSET, vec![0; FLOOR_BYTES]));
             let failed = self.slots.iter().filter(|slot| slot.check == SlotCheck::Failed);
-            repairs
-                .extend(failed.map(|slot| (reader.geometry().seal_offset(slot.slot), vec![0; SEAL_BYTES])));
+            repairs.extend(failed.map(|slot| (geometry.seal_offset(slot.slot), vec![0; SEAL_BYTES])));
         }
+        repairs.extend(self.rewritten(geometry));
         repairs
+    }
+
+    /// What the device cannot read holds nothing any more; written whole, it can be read again.
+    fn rewritten(&self, geometry: &Geometry) -> impl Iterator<Item = RegionWrite> {
+        let [word, floor] = [WORD_OFFSET, FLOOR_OFFSET].map(|offset| self.head.is_unreadable(offset));
+        let heartbeat = match (word, floor) {
+            (true, true) => Some((HEARTBEAT_OFFSET, BLOCK)),
+            (true, false) => Some((WORD_OFFSET, LINE)),
+            (false, true) => Some((FLOOR_OFFSET, LINE)),
+            (false, false) => None,
+        };
+        let seals = self.slots.iter().map(|slot| geometry.seal_offset(slot.slot));
+        let seals = seals.filter(|offset| self.head.is_unreadable(*offset));
+        let ring = self.unreadable.map(|(offset, len)| {
+            let len = usize::try_from(len).expect("a bounded piece of the ring");
+            (offset, len)
+        });
+        let all: Vec<_> = heartbeat
+            .into_iter()
+            .chain(seals.map(|offset| (offset, BLOCK)))
+            .chain(ring)
+            .collect();
+        all.into_iter().map(|(offset, len)| (offset, vec![0; len]))
     }
 }
 

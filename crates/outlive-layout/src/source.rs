@@ -15,6 +15,13 @@ pub trait Source {
     /// # Errors
     /// When they could not be read; `into` is then not looked at.
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// Whether `error` says that some of these very bytes cannot be read, because the device reports an error there,
+    /// while others can. Readers take such bytes for damaged, name them, and go on with the rest; at any other
+    /// error they stop.
+    fn is_unreadable(_error: &Self::Error) -> bool {
+        false
+    }
 }
 
 impl<S: Source + ?Sized> Source for &mut S {
@@ -22,6 +29,10 @@ impl<S: Source + ?Sized> Source for &mut S {
 
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Self::Error> {
         (**self).read_at(offset, into)
+    }
+
+    fn is_unreadable(error: &Self::Error) -> bool {
+        S::is_unreadable(error)
     }
 }
 
@@ -61,4 +72,9 @@ pub enum ReadError<E: std::error::Error + 'static> {
         /// Asked for.
         sequence: u64,
     },
+}
+
+/// Whether reading failed for some bytes only, as [`Source::is_unreadable`] says.
+pub(crate) fn is_unreadable<S: Source>(error: &ReadError<S::Error>) -> bool {
+    matches!(error, ReadError::Source { source, .. } if S::is_unreadable(source))
 }
