@@ -88,7 +88,7 @@ impl From<outlive::Error> for Failure {
             Error::NoAccess { .. } | Error::Context { .. } => Exit::NoAccess,
             Error::Unreachable { .. } => Exit::Unreachable,
             Error::Corrupt { .. } | Error::Lost { .. } => Exit::Corrupt,
-            Error::MediaFailed { .. } => Exit::MediaFailed,
+            Error::MediaFailed { .. } | Error::Unreadable { .. } => Exit::MediaFailed,
             Error::NoSuchSet { .. } => Exit::NoSuchSet,
             Error::Invalid { .. }
             | Error::Range { .. }

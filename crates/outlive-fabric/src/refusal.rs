@@ -46,6 +46,9 @@ pub enum Refusal {
     /// The medium failed. After a failed flush it refuses everything until restart and verification.
     #[error("the unit's medium failed: {0}")]
     Media(String),
+    /// The device cannot read some of the bytes asked for; others may be read.
+    #[error("the unit's device cannot read that: {0}")]
+    Unreadable(String),
     /// A bound of the target was reached: connections, or bytes asked for in one operation.
     #[error("the unit's limit on {what} ({limit}) was reached")]
     Limit {

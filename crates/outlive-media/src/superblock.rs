@@ -170,7 +170,8 @@ impl Superblock {
             _ => None,
         });
         let Some(newest) = valid.max_by_key(|superblock| superblock.sequence) else {
-            let ours = copies.iter().any(|copy| matches!(copy, Copy::Damaged(_)));
+            let ours = |copy: &Copy| matches!(copy, Copy::Damaged(_) | Copy::Unreadable(_));
+            let ours = copies.iter().any(ours);
             let [first, second] = copies;
             return Err(if ours {
                 let medium = medium.describe();

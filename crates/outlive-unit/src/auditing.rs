@@ -96,7 +96,10 @@ impl RefusedOperations {
     /// Counts one, and writes the first few.
     pub(crate) fn note(&self, attempt: Attempt, refusal: &Refusal) {
         // These say what the medium is or how it is, and nothing about rights.
-        if matches!(refusal, Refusal::Media(_) | Refusal::NotPersistent) {
+        if matches!(
+            refusal,
+            Refusal::Media(_) | Refusal::Unreadable(_) | Refusal::NotPersistent
+        ) {
             return;
         }
         let before = self.gauges.refused.fetch_add(1, Ordering::Relaxed);

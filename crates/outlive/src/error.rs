@@ -197,6 +197,14 @@ pub enum Error {
         /// What the unit said.
         reason: String,
     },
+    /// The unit's device cannot read what was asked for; other bytes may be readable.
+    #[error("region {region}: the unit's device cannot read some of it: {reason}")]
+    Unreadable {
+        /// The region's name.
+        region: String,
+        /// What the unit said.
+        reason: String,
+    },
     /// A bound of the unit, the manager or this library was reached.
     #[error("limit reached: {reason}")]
     Limit {
@@ -322,6 +330,8 @@ impl Error {
             Finding::Corrupt { after, offset, .. } => (after + 1, *offset),
             Finding::SnapshotCorrupt { sequence, offset, .. }
             | Finding::SnapshotLost { sequence, offset, .. } => (*sequence, *offset),
+            // What the seal was of, nobody can tell; that it was newer, nobody can rule out.
+            Finding::SealLost { newest, offset, .. } => (newest + 1, *offset),
             finding => {
                 return Self::Protocol {
                     reason: finding.to_string(),
@@ -356,6 +366,10 @@ impl Error {
                 reason,
             },
             Refusal::Media(reason) => Self::MediaFailed {
+                reason: reason.clone(),
+            },
+            Refusal::Unreadable(reason) => Self::Unreadable {
+                region,
                 reason: reason.clone(),
             },
             Refusal::Limit { .. } => Self::Limit { reason },

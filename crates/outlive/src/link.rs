@@ -193,31 +193,42 @@ impl Link {
         CHUNK_BYTES.min(self.endpoint.max_op_bytes())
     }
 
-    /// Reads `into.len()` bytes at `offset` of the region's data, in pipelined chunks.
+    /// Reads `into.len()` bytes at `offset` of the region's data, in pipelined chunks. A refusal ends it once all answers
+    /// are there, so that the link can be used on.
     pub(crate) fn read(&mut self, offset: u64, into: &mut [u8]) -> std::result::Result<(), LinkError> {
         let key = self.data.key;
         let chunk = self.chunk_bytes() as usize;
         let mut posted = 0;
         let mut done = 0;
-        while done < into.len() {
-            while posted < into.len() && self.endpoint.outstanding() < CHUNKS_IN_FLIGHT {
+        let mut refused = None;
+        while done < into.len() && (refused.is_none() || self.endpoint.outstanding() > 0) {
+            while refused.is_none() && posted < into.len() && self.endpoint.outstanding() < CHUNKS_IN_FLIGHT {
                 let len = chunk.min(into.len() - posted);
                 self.endpoint
                     .post_read(key, offset + posted as u64, as_u32(len))?;
                 posted += len;
             }
             for completion in self.next_completions()? {
-                let bytes = expect_read(completion)?;
-                let Some(place) = into.get_mut(done..done + bytes.len()) else {
-                    return Err(LinkError::Lost(FabricError::Protocol(
-                        "a read longer than asked for".into(),
-                    )));
-                };
-                place.copy_from_slice(&bytes);
-                done += bytes.len();
+                match expect_read(completion) {
+                    Err(LinkError::Refused(refusal)) => {
+                        refused.get_or_insert(refusal);
+                    }
+                    // What comes behind a refusal belongs behind a gap.
+                    Ok(_) if refused.is_some() => {}
+                    Ok(bytes) => {
+                        let Some(place) = into.get_mut(done..done + bytes.len()) else {
+                            return Err(LinkError::Lost(FabricError::Protocol(
+                                "a read longer than asked for".into(),
+                            )));
+                        };
+                        place.copy_from_slice(&bytes);
+                        done += bytes.len();
+                    }
+                    Err(lost) => return Err(lost),
+                }
             }
         }
-        Ok(())
+        refused.map_or(Ok(()), |refusal| Err(LinkError::Refused(refusal)))
     }
 
     /// Reads the region's metadata page.
@@ -285,6 +296,10 @@ impl Source for Link {
 
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> std::result::Result<(), LinkError> {
         self.read(offset, into)
+    }
+
+    fn is_unreadable(error: &LinkError) -> bool {
+        matches!(error, LinkError::Refused(Refusal::Unreadable(_)))
     }
 }
 

@@ -174,6 +174,12 @@ pub(crate) fn findings(found: &outlive_layout::Finding) -> Option<SetInfo> {
             *sequence,
             Finding::Corrupt { offset: *offset },
         ),
+        Found::SealLost { newest, offset, .. } => (
+            SetKind::Snapshot,
+            0,
+            newest + 1,
+            Finding::Corrupt { offset: *offset },
+        ),
         Found::Torn { after, .. } => (SetKind::Update, 0, after + 1, Finding::Torn),
         Found::SealBroken { .. } => (SetKind::Snapshot, 0, 0, Finding::Torn),
         _ => return None,

@@ -79,6 +79,10 @@ impl Source for Extents {
         }
         Ok(())
     }
+
+    fn is_unreadable(error: &MediaError) -> bool {
+        matches!(error, MediaError::Load { .. })
+    }
 }
 
 #[cfg(test)]

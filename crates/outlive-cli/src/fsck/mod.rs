@@ -13,7 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use outlive_layout::catalog::{Catalog, Extent, Record};
-use outlive_layout::{Reader, Recovery, RecoveryOptions, RegionId, Settling, Start};
+use outlive_layout::geometry::{HEARTBEAT_OFFSET, SEALS_OFFSET};
+use outlive_layout::{ReadError, Reader, Recovery, RecoveryOptions, RegionId, Settling, Start};
 use outlive_media::{Copy, FileMedia, MediaError, Medium, Superblock};
 
 use self::extents::Extents;
@@ -171,12 +172,11 @@ impl Check {
         data_len: u64,
         mut source: Extents,
     ) -> Result<Option<Recovery>, NotChecked> {
-        use outlive_layout::ReadError;
         let mut reader = match Reader::open(&mut source, region, data_len) {
             Ok(reader) => reader,
-            Err(ReadError::Source { source, .. }) => return Err(source.into()),
             Err(error) => {
-                self.report.problem(name, Some(0), error.to_string());
+                let message = said(error)?;
+                self.report.problem(name, Some(0), message);
                 return Ok(None);
             }
         };
@@ -185,8 +185,10 @@ impl Check {
                 self.report.sets += sets.len();
                 self.report.layout(name, &findings);
             }
-            Err(ReadError::Source { source, .. }) => return Err(source.into()),
-            Err(error) => self.report.problem_once(name, error.to_string()),
+            Err(error) => {
+                let message = said(error)?;
+                self.report.problem_once(name, message);
+            }
         }
         let options = RecoveryOptions {
             accept_loss: false,
@@ -198,31 +200,60 @@ impl Check {
                 self.renew(name, &recovered, &mut source)?;
                 Ok(Some(recovered))
             }
-            Err(ReadError::Source { source, .. }) => Err(source.into()),
             Err(ReadError::Corrupt { finding }) => {
                 self.report.layout(name, &[finding]);
                 Ok(None)
             }
             Err(error) => {
-                self.report.problem_once(name, error.to_string());
+                let message = said(error)?;
+                self.report.problem_once(name, message);
                 Ok(None)
             }
         }
     }
 
-    /// Renews copies that do not verify. A recovery without consent to a loss proposes nothing else.
+    /// Renews copies that do not verify from those that do, and the heartbeat block, which holds news only, where the device
+    /// cannot read it. A slot whose seal cannot be read is left to the region's next owner.
     fn renew(&mut self, name: &str, recovered: &Recovery, source: &mut Extents) -> Result<(), NotChecked> {
-        if !self.repair || recovered.repairs.is_empty() {
+        let repairs = recovered.repairs.iter();
+        let repairs: Vec<_> = repairs.filter(|(offset, _)| *offset < SEALS_OFFSET).collect();
+        if !self.repair || repairs.is_empty() {
             return Ok(());
         }
         recovered.settling().try_for_each(|step| match step {
             Settling::Persist => self.medium.settle(),
-            Settling::Write(offset, bytes) => source.write_at(offset, bytes),
+            Settling::Write(offset, bytes) if offset < SEALS_OFFSET => source.write_at(offset, bytes),
+            Settling::Write(..) => Ok(()),
         })?;
-        for (offset, _) in &recovered.repairs {
-            let done = format!("{name}: control block copy at offset {offset} rewritten from the other one");
-            self.report.repaired_at(name, *offset, done);
+        for (offset, bytes) in &repairs {
+            let what = if *offset < HEARTBEAT_OFFSET {
+                "control block copy rewritten from the other one"
+            } else {
+                "heartbeat block, which could not be read, written anew"
+            };
+            let range = *offset..*offset + bytes.len() as u64;
+            let done = format!("{name}: offset {offset}: {what}");
+            self.report.repaired_in(name, &range, done);
         }
         Ok(())
+    }
+}
+
+/// What a reader could not do, unless the whole medium is out of use.
+fn said(error: ReadError<MediaError>) -> Result<String, NotChecked> {
+    match error {
+        ReadError::Source {
+            source: error @ MediaError::Load { .. },
+            ..
+        } => Ok(with_causes(&error)),
+        ReadError::Source { source, .. } => Err(source.into()),
+        error => Ok(error.to_string()),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }

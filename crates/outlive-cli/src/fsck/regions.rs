@@ -3,6 +3,7 @@
 use outlive_layout::catalog::RegionEntry;
 use outlive_layout::metadata::{AccessEntry, METADATA_PAGE_BYTES};
 use outlive_layout::{MetadataPage, RegionKind, Source};
+use outlive_media::MediaError;
 
 use super::extents::Extents;
 use super::{Check, NotChecked};
@@ -11,8 +12,12 @@ impl Check {
     pub(super) fn region(&mut self, entry: &RegionEntry) -> Result<(), NotChecked> {
         let mut page = [0; METADATA_PAGE_BYTES];
         let mut whole = Extents::new(self.medium.clone(), entry.extents.clone());
-        whole.read_at(0, &mut page)?;
-        match MetadataPage::decode(&page) {
+        let page = match whole.read_at(0, &mut page) {
+            Ok(()) => MetadataPage::decode(&page).map_err(|error| error.to_string()),
+            Err(error @ MediaError::Load { .. }) => Err(super::with_causes(&error)),
+            Err(error) => return Err(error.into()),
+        };
+        match page {
             Err(error) => {
                 self.report
                     .problem(&entry.name, None, format!("metadata page: {error}"));

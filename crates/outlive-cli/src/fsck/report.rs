@@ -1,5 +1,6 @@
 //! What a check found and what a repair did.
 
+use std::ops::Range;
 use std::path::Path;
 
 use outlive_layout::Finding as LayoutFinding;
@@ -87,16 +88,12 @@ impl Report {
     /// Takes in what reading a region found.
     pub(super) fn layout(&mut self, place: &str, findings: &[LayoutFinding]) {
         for finding in findings {
-            let harmless = matches!(
-                finding,
-                LayoutFinding::Torn { .. } | LayoutFinding::Void { .. } | LayoutFinding::Stale { .. }
-            );
-            let severity = if harmless {
+            let severity = if finding.is_harmless() {
                 Severity::Note
             } else {
                 Severity::Problem
             };
-            self.find(severity, place, offset_of(finding), finding.to_string());
+            self.find(severity, place, finding.offset(), finding.to_string());
         }
     }
 
@@ -105,9 +102,10 @@ impl Report {
         self.repairs.push(what);
     }
 
-    pub(super) fn repaired_at(&mut self, place: &str, offset: u64, what: String) {
+    /// Everything found of a place within these offsets is repaired.
+    pub(super) fn repaired_in(&mut self, place: &str, offsets: &Range<u64>, what: String) {
         for finding in &mut self.findings {
-            if finding.place == place && finding.offset == Some(offset) {
+            if finding.place == place && finding.offset.is_some_and(|offset| offsets.contains(&offset)) {
                 finding.repaired = true;
             }
         }
@@ -207,20 +205,6 @@ impl Finding {
     }
 }
 
-fn offset_of(finding: &LayoutFinding) -> Option<u64> {
-    match finding {
-        LayoutFinding::Torn { offset, .. }
-        | LayoutFinding::Corrupt { offset, .. }
-        | LayoutFinding::Void { offset, .. }
-        | LayoutFinding::Stale { offset, .. }
-        | LayoutFinding::SnapshotCorrupt { offset, .. }
-        | LayoutFinding::SnapshotLost { offset, .. }
-        | LayoutFinding::SealBroken { offset, .. }
-        | LayoutFinding::ControlCopy { offset, .. } => Some(*offset),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,7 +222,7 @@ mod tests {
         assert_eq!(report.problems(), 1);
         report.problem_once("orders", "something else".to_owned());
         assert_eq!(report.problems(), 1);
-        report.repaired_at("orders", 4096, "done".to_owned());
+        report.repaired_in("orders", &(4096..4184), "done".to_owned());
         assert_eq!((report.problems(), report.mended()), (0, 1));
         assert_eq!(report.json()["repairs"][0], "done");
     }

@@ -39,6 +39,7 @@ const SHUTTING_DOWN: u16 = 10;
 const WITHDRAWN: u16 = 11;
 const REVOKED: u16 = 12;
 const UNENCRYPTED: u16 = 13;
+const UNREADABLE: u16 = 14;
 
 /// The bytes of `refusal`, at most [`MAX_REASON_BYTES`].
 pub fn encode(refusal: &Refusal) -> Vec<u8> {
@@ -56,6 +57,7 @@ pub fn encode(refusal: &Refusal) -> Vec<u8> {
         Refusal::Withdrawn => (WITHDRAWN, [0; 3], ""),
         Refusal::Revoked => (REVOKED, [0; 3], ""),
         Refusal::Unencrypted => (UNENCRYPTED, [0; 3], ""),
+        Refusal::Unreadable(text) => (UNREADABLE, [0; 3], text.as_str()),
     };
     let text = &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT_BYTES)];
     let head = RawReason {
@@ -99,6 +101,7 @@ pub fn decode(bytes: &[u8]) -> Result<Refusal, BadReason> {
         WITHDRAWN => Refusal::Withdrawn,
         REVOKED => Refusal::Revoked,
         UNENCRYPTED => Refusal::Unencrypted,
+        UNREADABLE => Refusal::Unreadable(text.to_owned()),
         _ => return Err(BadReason),
     })
 }
@@ -132,6 +135,7 @@ mod tests {
             Refusal::Withdrawn,
             Refusal::Revoked,
             Refusal::Unencrypted,
+            Refusal::Unreadable("uncorrectable memory error".into()),
         ];
         for reason in reasons {
             assert_eq!(decode(&encode(&reason)), Ok(reason));
@@ -149,7 +153,7 @@ mod tests {
         #[test]
         fn hostile_bytes_do_not_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..700), valid in any::<bool>()) {
             if valid && bytes.len() >= 32 {
-                bytes[0] %= 15;
+                bytes[0] %= 16;
                 bytes[1] = 0;
                 let text_len = u16::try_from(bytes.len() - 32).expect("under 700");
                 bytes[2..4].copy_from_slice(&text_len.to_le_bytes());

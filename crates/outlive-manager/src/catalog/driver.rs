@@ -221,6 +221,10 @@ impl Source for Driver {
         }
         Ok(())
     }
+
+    fn is_unreadable(error: &DriveError) -> bool {
+        matches!(error, DriveError::Refused(Refusal::Unreadable(_)))
+    }
 }
 
 impl std::fmt::Debug for Driver {

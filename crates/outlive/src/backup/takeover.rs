@@ -262,6 +262,7 @@ fn accepted_loss(findings: &[Finding]) -> Option<(u64, u64)> {
         Finding::SnapshotCorrupt { sequence, .. } | Finding::SnapshotLost { sequence, .. } => {
             Some((*sequence, *sequence))
         }
+        Finding::SealLost { newest, .. } => Some((newest + 1, newest + 1)),
         _ => None,
     });
     lost.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
