@@ -95,6 +95,8 @@ pub(crate) enum Command {
     Status(commands::status::Status),
     /// Check a closed medium
     Fsck(commands::fsck::Fsck),
+    /// Verify what regions hold while they are in use
+    Scrub(commands::scrub::Scrub),
     /// Run one member of a key-value pair that speaks the Redis protocol
     Kv(commands::kv::Kv),
     /// Kill primaries in the middle of their work and show that nothing is lost

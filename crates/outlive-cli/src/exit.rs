@@ -110,7 +110,7 @@ impl Exit {
             Self::Unreachable => "manager or unit could not be reached within the time allowed",
             Self::Corrupt => "a committed set does not verify, or is lost",
             Self::MediaFailed => "the unit's medium failed, or is in use, or cannot be opened",
-            Self::Found => "fsck found something wrong",
+            Self::Found => "fsck or scrub found something wrong",
             Self::NotConfirmed => "not confirmed: nothing was changed",
             Self::NoSuchSet => "the region does not hold the set that was asked for",
             Self::Interrupted => "ended by Ctrl-C",

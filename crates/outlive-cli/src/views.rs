@@ -166,6 +166,15 @@ pub(crate) fn unit(unit: &UnitView) -> Value {
         "flushes": unit.flushes,
         "refusals": unit.refusals,
         "poisoned": unit.poisoned,
+        "superblock": unit.superblock,
+        "scrub": unit.scrub.as_ref().map(|scrub| json!({
+            "rounds": scrub.rounds,
+            "ended_unix_ms": scrub.ended_unix_ms,
+            "sets": scrub.sets,
+            "bytes": scrub.bytes,
+            "found": scrub.found,
+            "findings": scrub.findings,
+        })),
     })
 }
 

@@ -117,6 +117,8 @@ impl Shared {
             flushes: state.flushes,
             refusals: state.refusals,
             poisoned: state.poisoned,
+            superblock: state.superblock,
+            scrub: state.scrub,
         })
     }
 

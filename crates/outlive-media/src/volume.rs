@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use outlive_layout::{Geometry as CheckpointGeometry, MetadataPage, RegionId, RegionKind};
 
-use crate::superblock::{BLOCK, Geometry, Superblock, UnitId};
+use crate::superblock::{BLOCK, Copy, Geometry, Superblock, UnitId};
 use crate::{MediaError, Medium, Stored};
 
 /// How the catalog's region is called.
@@ -68,6 +68,23 @@ impl Volume {
         Ok(next.manager_generation)
     }
 
+    /// What is wrong with the superblock's copies, in words; the other one serves, and the next start writes both anew. Reads them.
+    pub fn superblock_problems(&self) -> Vec<String> {
+        // Nobody writes one meanwhile.
+        let current = self.lock();
+        let copies = Superblock::read_copies(&self.medium);
+        let wrong = copies.iter().enumerate().filter_map(|(index, copy)| {
+            let problem = match copy {
+                Copy::Valid(found) if same_numbers(found, &current) => return None,
+                Copy::Valid(_) => "is of an earlier start, or of another medium".to_owned(),
+                copy => copy.to_string(),
+            };
+            let offset = index as u64 * BLOCK;
+            Some(format!("superblock copy {index} at offset {offset}: {problem}"))
+        });
+        wrong.collect()
+    }
+
     /// The medium.
     pub fn medium(&self) -> &Arc<Medium> {
         &self.medium
@@ -87,6 +104,17 @@ impl Volume {
     fn lock(&self) -> MutexGuard<'_, Superblock> {
         self.superblock.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn same_numbers(one: &Superblock, other: &Superblock) -> bool {
+    let numbers = |superblock: &Superblock| {
+        (
+            superblock.geometry,
+            superblock.incarnation,
+            superblock.manager_generation,
+        )
+    };
+    numbers(one) == numbers(other)
 }
 
 /// Writes an empty catalog, then both copies of the superblock, the first of them last: until that is

@@ -11,7 +11,7 @@ use outlive_fabric::{
     PersistMethod, Refusal, RegionId, RemoteKey, Rights, SessionInfo, TicketId,
 };
 use outlive_media::{Persistence, Volume};
-use outlive_proto::v1::{DataTls, LiveConnection};
+use outlive_proto::v1::{DataTls, LiveConnection, ScrubState};
 
 use crate::auditing::RefusedOperations;
 use crate::counters::{Counters, Totals};
@@ -49,6 +49,7 @@ pub(crate) struct Core {
     listening: OnceLock<Listening>,
     /// Counts of connections that have ended, and of those that were not let in.
     ended: Counters,
+    scrub: Mutex<Option<ScrubState>>,
 }
 
 impl Core {
@@ -68,7 +69,13 @@ impl Core {
             registry: Mutex::new(registry),
             listening: OnceLock::new(),
             ended: Counters::default(),
+            scrub: Mutex::new(None),
         }
+    }
+
+    /// What scrubbing found last, where this process scrubs.
+    pub(crate) fn scrub(&self) -> MutexGuard<'_, Option<ScrubState>> {
+        self.scrub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {

@@ -9,6 +9,7 @@ use outlive_fabric::Admission;
 use outlive_fabric::tcp::{DataCertificate, Encryption, Limits, Listener, TlsError, TlsPolicy};
 use outlive_identity::{Name, ServerTls};
 use outlive_media::{MediaError, MediaSpec, Volume};
+use outlive_proto::v1::ScrubState;
 use outlive_proto::v1::unit_admin_client::UnitAdminClient;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -158,6 +159,11 @@ impl Unit {
     /// The volume, for those who show or check it.
     pub fn volume(&self) -> &Volume {
         &self.core.volume
+    }
+
+    /// Tells managers what scrubbing found, where whoever runs the unit does that beside it.
+    pub fn tell_scrub(&self, state: ScrubState) {
+        *self.core.scrub() = Some(state);
     }
 
     /// What was done since it was opened.

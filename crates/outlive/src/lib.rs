@@ -57,6 +57,7 @@ mod link;
 mod primary;
 mod raw;
 mod receipt;
+mod scrub;
 mod session;
 mod set;
 mod spec;
@@ -74,12 +75,13 @@ pub use error::Error;
 pub use primary::{Commit, Confirm, JournalUsage, OpenOptions, Primary};
 pub use raw::{RawOptions, RawRegion};
 pub use receipt::Receipt;
+pub use scrub::{Pace, ScrubFinding, ScrubOptions, ScrubProgress, ScrubReport, ScrubbedSet, Scrubber};
 pub use session::{Session, SessionOptions};
 pub use set::{Finding, Set, SetInfo, SetKind, Sets};
 pub use spec::{Level, RegionKind, RegionSpec};
 pub use status::{
-    AddressContext, Connected, MemberReport, MemberView, PairView, RegionMetadata, RegionView, Role,
-    StatusView, SwitchoverView, TakeoverView, UnitView,
+    AddressContext, BackgroundScrub, Connected, MemberReport, MemberView, PairView, RegionMetadata,
+    RegionView, Role, StatusView, SwitchoverView, TakeoverView, UnitView,
 };
 
 pub use transport::{Connecting, ControlStream, Transport};

@@ -231,6 +231,20 @@ impl Link {
         refused.map_or(Ok(()), |refusal| Err(LinkError::Refused(refusal)))
     }
 
+    /// What is wrong with the region's metadata page. One that is not granted is none of ours.
+    pub(crate) fn check_metadata(&mut self) -> std::result::Result<Option<String>, LinkError> {
+        if self.metadata.is_none() {
+            return Ok(None);
+        }
+        match self.read_metadata() {
+            Ok(_) => Ok(None),
+            Err(LinkError::Refused(refusal @ (Refusal::Protocol(_) | Refusal::Unreadable(_)))) => {
+                Ok(Some(refusal.to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads the region's metadata page.
     pub(crate) fn read_metadata(&mut self) -> std::result::Result<MetadataPage, LinkError> {
         let missing = || LinkError::Refused(Refusal::Protocol("no access to the metadata page".into()));

@@ -165,6 +165,28 @@ pub struct UnitView {
     pub refusals: u64,
     /// Empty while healthy; else why the medium refuses everything.
     pub poisoned: String,
+    /// What is wrong with the superblock's copies; the other one serves.
+    pub superblock: Vec<String>,
+    /// What scrubbing in the background found, where the unit's process does that.
+    pub scrub: Option<BackgroundScrub>,
+}
+
+/// What scrubbing in the background found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackgroundScrub {
+    /// How often everything was verified.
+    pub rounds: u64,
+    /// When the last round ended, in milliseconds since 1970; 0: none has.
+    pub ended_unix_ms: u64,
+    /// Sets that verified in the last round.
+    pub sets: u64,
+    /// Bytes read in all rounds.
+    pub bytes: u64,
+    /// Damage found in the last round.
+    pub found: u64,
+    /// The first few of it, in words.
+    pub findings: Vec<String>,
 }
 
 /// A pair as its members report it.
@@ -340,6 +362,15 @@ impl From<v1::UnitStatus> for UnitView {
             flushes: unit.flushes,
             refusals: unit.refusals,
             poisoned: unit.poisoned,
+            superblock: unit.superblock,
+            scrub: unit.scrub.map(|state| BackgroundScrub {
+                rounds: state.rounds,
+                ended_unix_ms: state.ended_unix_ms,
+                sets: state.sets,
+                bytes: state.bytes,
+                found: state.found,
+                findings: state.findings,
+            }),
         }
     }
 }

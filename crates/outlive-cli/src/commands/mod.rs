@@ -12,6 +12,7 @@ pub(crate) mod log;
 pub(crate) mod manager;
 pub(crate) mod region;
 pub(crate) mod save;
+pub(crate) mod scrub;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod switchover;
@@ -41,6 +42,7 @@ pub(crate) fn run(command: &Command, invocation: &Invocation) -> Result<(), Fail
         Command::Switchover(switchover) => switchover.run(invocation),
         Command::Status(status) => status.run(invocation),
         Command::Fsck(fsck) => fsck.run(invocation),
+        Command::Scrub(scrub) => scrub.run(invocation),
         Command::Kv(kv) => kv.run(invocation),
         Command::Demo(demo) => demo.run(invocation),
     }

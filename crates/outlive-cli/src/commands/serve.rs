@@ -11,6 +11,7 @@ use super::control::{ControlArguments, Trusted, check_reachable, check_writable}
 use crate::data_tls::DataTls;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
+use crate::server::scrub::ScrubArguments;
 use crate::server::{Server, ServerOptions, process};
 use crate::service;
 
@@ -41,6 +42,8 @@ pub(crate) struct Serve {
     /// context file
     #[arg(long, value_name = "DIR")]
     trust: Option<PathBuf>,
+    #[command(flatten)]
+    scrub: ScrubArguments,
 }
 
 impl Serve {
@@ -57,6 +60,7 @@ impl Serve {
             data: self.data,
             advertise_data: self.advertise_data.clone(),
             data_tls: self.data_tls.map(Into::into),
+            scrub: self.scrub.clone(),
         };
         let mut trusted = None;
         let mut server = Server::start(options, || {

@@ -60,6 +60,28 @@ fn unit(unit: &UnitView) -> String {
     if !unit.poisoned.is_empty() {
         lines.push(format!("FAILED      {}", unit.poisoned));
     }
+    lines.extend(
+        unit.superblock
+            .iter()
+            .map(|problem| format!("DAMAGED     {problem}")),
+    );
+    if let Some(scrub) = &unit.scrub {
+        lines.push(match (scrub.rounds, scrub.found) {
+            (0, _) => "scrub       the first round is not over yet".to_owned(),
+            (_, found) => format!(
+                "scrub       {} verified in the round that ended {}, {}",
+                count(scrub.sets, "set"),
+                time(scrub.ended_unix_ms),
+                count(found, "problem")
+            ),
+        });
+        lines.extend(
+            scrub
+                .findings
+                .iter()
+                .map(|finding| format!("DAMAGED     {finding}")),
+        );
+    }
     lines.join("\n")
 }
 

@@ -13,6 +13,7 @@ use crate::audit_log::AuditLog;
 use crate::data_tls::DataTls;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
+use crate::server::scrub::ScrubArguments;
 use crate::server::unit::{UnitServer, UnitServerOptions};
 use crate::server::{hosts, process};
 use crate::service;
@@ -56,6 +57,8 @@ pub(crate) struct UnitCommand {
     /// Where to write the audit log, or `off`; default: audit.unit.jsonl in the trust folder
     #[arg(long, value_name = "FILE")]
     audit_log: Option<AuditLog>,
+    #[command(flatten)]
+    scrub: ScrubArguments,
 }
 
 impl UnitCommand {
@@ -75,6 +78,7 @@ impl UnitCommand {
             trust: self.trust.clone(),
             managers: self.managers.clone(),
             audit_log,
+            scrub: self.scrub.clone(),
         })?;
         let managers: Vec<&str> = self.managers.iter().map(Name::as_str).collect();
         let value = json!({

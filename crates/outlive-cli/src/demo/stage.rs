@@ -20,6 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::output::count;
 use crate::progress;
 use crate::server::manager::ControlOptions;
+use crate::server::scrub::ScrubArguments;
 use crate::server::{self, Server, ServerOptions};
 use crate::views::{duration_text, micros};
 
@@ -101,6 +102,7 @@ fn start_server(folder: &Path) -> Result<Server, Failure> {
         data: any,
         advertise_data: None,
         data_tls: None,
+        scrub: ScrubArguments::default(),
     };
     let server = Server::start(options, || {
         Ok(ControlOptions {

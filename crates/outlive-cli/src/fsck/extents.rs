@@ -7,14 +7,14 @@ use outlive_layout::catalog::Extent;
 use outlive_media::{MediaError, Medium};
 
 /// Extents of a medium, side by side. `skip` bytes at the front (the metadata page) do not count.
-pub(super) struct Extents {
+pub(crate) struct Extents {
     medium: Arc<Medium>,
     extents: Vec<Extent>,
     skip: u64,
 }
 
 impl Extents {
-    pub(super) fn new(medium: Arc<Medium>, extents: Vec<Extent>) -> Self {
+    pub(crate) fn new(medium: Arc<Medium>, extents: Vec<Extent>) -> Self {
         Self {
             medium,
             extents,
@@ -23,12 +23,12 @@ impl Extents {
     }
 
     /// Offsets count from behind the first `bytes`.
-    pub(super) fn behind(mut self, bytes: u64) -> Self {
+    pub(crate) fn behind(mut self, bytes: u64) -> Self {
         self.skip = bytes;
         self
     }
 
-    pub(super) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediaError> {
+    pub(crate) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediaError> {
         self.pieces(offset, bytes.len())?
             .into_iter()
             .try_for_each(|(at, range)| self.medium.store(at, &bytes[range]))

@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use outlive_layout::catalog::{Catalog, Extent, Record};
 use outlive_layout::geometry::{HEARTBEAT_OFFSET, SEALS_OFFSET};
-use outlive_layout::{ReadError, Reader, Recovery, RecoveryOptions, RegionId, Settling, Start};
+use outlive_layout::{ReadError, Reader, Recovery, RecoveryOptions, RegionId, Set, Settling, Start};
 use outlive_media::{Copy, FileMedia, MediaError, Medium, Superblock};
 
-use self::extents::Extents;
+pub(crate) use self::extents::Extents;
 pub(crate) use self::report::Report;
 
 /// Why a medium could not be checked at all.
@@ -130,37 +130,13 @@ impl Check {
 
     /// The catalog's state, unless a record in it breaks a rule.
     fn catalog(&mut self, recovered: &Recovery, allocatable: Extent) -> Option<Catalog> {
-        let mut catalog = match &recovered.snapshot {
-            None => Catalog::new(allocatable),
-            Some(snapshot) => match Catalog::decode(&snapshot.payload, allocatable) {
-                Ok(catalog) => catalog,
-                Err(error) => {
-                    let sequence = snapshot.sequence;
-                    self.report
-                        .problem("catalog", None, format!("snapshot {sequence}: {error}"));
-                    return None;
-                }
-            },
-        };
-        for update in &recovered.updates {
-            let sequence = update.sequence;
-            match Record::decode_all(&update.payload) {
-                Err(error) => {
-                    self.report
-                        .problem("catalog", None, format!("update {sequence}: {error}"));
-                    return None;
-                }
-                Ok(records) => {
-                    for record in &records {
-                        if let Err(error) = catalog.apply(record) {
-                            self.report
-                                .problem("catalog", None, format!("update {sequence}: {error}"));
-                        }
-                    }
-                }
+        match replay(recovered.snapshot.as_ref(), &recovered.updates, allocatable) {
+            Ok(catalog) => Some(catalog),
+            Err(wrong) => {
+                self.report.problem("catalog", None, wrong);
+                None
             }
         }
-        Some(catalog)
     }
 
     /// Checks a region in the checkpoint layout: control block copies, every seal, every set. Returns what it holds
@@ -237,6 +213,27 @@ impl Check {
         }
         Ok(())
     }
+}
+
+/// The catalog that these sets make.
+pub(crate) fn replay(
+    snapshot: Option<&Set>,
+    updates: &[Set],
+    allocatable: Extent,
+) -> Result<Catalog, String> {
+    let mut catalog = match snapshot {
+        None => Catalog::new(allocatable),
+        Some(set) => Catalog::decode(&set.payload, allocatable)
+            .map_err(|error| format!("snapshot {}: {error}", set.sequence))?,
+    };
+    for update in updates {
+        let wrong = |error: &dyn std::error::Error| format!("update {}: {error}", update.sequence);
+        let records = Record::decode_all(&update.payload).map_err(|error| wrong(&error))?;
+        for record in &records {
+            catalog.apply(record).map_err(|error| wrong(&error))?;
+        }
+    }
+    Ok(catalog)
 }
 
 /// What a reader could not do, unless the whole medium is out of use.

@@ -8,6 +8,7 @@ pub(crate) mod hosts;
 pub(crate) mod manager;
 mod metrics;
 pub(crate) mod process;
+pub(crate) mod scrub;
 mod signals;
 pub(crate) mod unit;
 
@@ -24,6 +25,7 @@ use tokio::runtime::Runtime;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use manager::{Control, ControlOptions};
+use scrub::{Background, ScrubArguments};
 
 /// Control is rare; two threads keep one slow call from holding up the rest.
 const CONTROL_THREADS: usize = 2;
@@ -40,6 +42,8 @@ pub(crate) struct ServerOptions {
     pub(crate) advertise_data: Option<String>,
     /// Whether data connections are encrypted; `None`: as the addresses say.
     pub(crate) data_tls: Option<TlsPolicy>,
+    /// Whether what is on the medium is verified now and then.
+    pub(crate) scrub: ScrubArguments,
 }
 
 /// A running unit and manager. Dropping it ends them as a crash would; [`stop`](Self::stop) ends them cleanly.
@@ -48,6 +52,7 @@ pub(crate) struct Server {
     unit: Unit,
     control: Control,
     data: SocketAddr,
+    scrub: Option<Background>,
 }
 
 impl Server {
@@ -75,11 +80,13 @@ impl Server {
             attached.map_err(|error| Failure::from_error(Exit::MediaFailed, &error))
         });
         let control = runtime.block_on(starting)?;
+        let scrub = Background::start(&unit, &options.scrub)?;
         Ok(Self {
             runtime,
             unit,
             control,
             data,
+            scrub,
         })
     }
 
@@ -111,6 +118,7 @@ impl Server {
 
     /// Ends listeners and connections, then makes everything placed persistent.
     pub(crate) fn stop(self) -> Result<(), Failure> {
+        drop(self.scrub);
         self.runtime.block_on(self.control.stop());
         let closed = self.unit.close().map_err(|error| medium_failure(&error));
         self.runtime.shutdown_timeout(DRAIN);

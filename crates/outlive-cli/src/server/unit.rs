@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::control::listen_at;
+use super::scrub::{Background, ScrubArguments};
 use super::signals::{Asked, Signals};
 use super::{DRAIN, RENEW, control_runtime, medium_failure, open, reload};
 use crate::audit_log::AuditLog;
@@ -35,6 +36,8 @@ pub(crate) struct UnitServerOptions {
     /// Identities that may manage it.
     pub(crate) managers: Vec<Name>,
     pub(crate) audit_log: AuditLog,
+    /// Whether what is on the medium is verified now and then.
+    pub(crate) scrub: ScrubArguments,
 }
 
 /// A running unit. Dropping it ends it as a crash would; [`stop`](Self::stop) ends it cleanly.
@@ -50,6 +53,7 @@ pub(crate) struct UnitServer {
     signals: Signals,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), UnitError>>,
+    scrub: Option<Background>,
 }
 
 impl UnitServer {
@@ -89,8 +93,10 @@ impl UnitServer {
                 unit.serve_admin(listener, tls, managers, stopped).await
             })
         };
+        let scrub = Background::start(&unit, &options.scrub)?;
         Ok(Self {
             runtime,
+            scrub,
             unit,
             admin,
             data,
@@ -146,6 +152,7 @@ impl UnitServer {
 
     /// Ends listeners and connections, then makes everything placed persistent.
     pub(crate) fn stop(self) -> Result<(), Failure> {
+        drop(self.scrub);
         // The receiver is gone if the admin service has ended already.
         let _ = self.stop.send(());
         let closed = self.unit.close().map_err(|error| medium_failure(&error));

@@ -291,6 +291,8 @@ impl Core {
             poisoned: medium.failure().unwrap_or_default(),
             media: medium.describe(),
             media_bytes: medium.len(),
+            superblock: self.volume.superblock_problems(),
+            scrub: self.scrub().clone(),
         }
     }
 }

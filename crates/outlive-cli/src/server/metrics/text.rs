@@ -1,6 +1,6 @@
 //! The manager's status in the text format.
 
-use outlive_proto::v1::{Level, Role, StatusResponse};
+use outlive_proto::v1::{Level, Role, ScrubState, StatusResponse, UnitStatus};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -124,7 +124,50 @@ impl Encoder<'_, '_> {
             "Flushes of the medium, each for all that waited",
             of(|unit| unit.flushes),
         )?;
-        self.counter("unit_refusals", "Operations refused", of(|unit| unit.refusals))
+        self.counter("unit_refusals", "Operations refused", of(|unit| unit.refusals))?;
+        self.gauge(
+            "unit_superblock_damaged",
+            "Copies of the superblock that are not what they should be",
+            of(|unit| unit.superblock.len() as u64),
+        )?;
+        self.scrubs(units)
+    }
+
+    /// Of the units whose process scrubs.
+    fn scrubs(&mut self, units: &[UnitStatus]) -> Result<(), std::fmt::Error> {
+        let of = |value: fn(&ScrubState) -> u64| {
+            units.iter().filter_map(move |unit| {
+                let labels = UnitLabels {
+                    unit: crate::output::hex(&unit.id),
+                };
+                Some((labels, value(unit.scrub.as_ref()?)))
+            })
+        };
+        self.counter(
+            "scrub_rounds",
+            "How often everything was verified",
+            of(|scrub| scrub.rounds),
+        )?;
+        self.counter(
+            "scrub_read_bytes",
+            "Bytes read to be verified",
+            of(|scrub| scrub.bytes),
+        )?;
+        self.gauge(
+            "scrub_ended_milliseconds",
+            "When the last round ended, since 1970; 0: none has",
+            of(|scrub| scrub.ended_unix_ms),
+        )?;
+        self.gauge(
+            "scrub_sets",
+            "Sets that verified in the last round",
+            of(|scrub| scrub.sets),
+        )?;
+        self.gauge(
+            "scrub_problems",
+            "Damage found in the last round",
+            of(|scrub| scrub.found),
+        )
     }
 
     fn regions(&mut self, status: &StatusResponse) -> Result<(), std::fmt::Error> {
@@ -245,7 +288,7 @@ impl Encoder<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use outlive_proto::v1::{MemberStatus, PairStatus, Region, Takeover, UnitStatus};
+    use outlive_proto::v1::{MemberStatus, PairStatus, Region, Takeover};
 
     use super::*;
 
@@ -256,6 +299,10 @@ mod tests {
             units: vec![UnitStatus {
                 id: vec![0xab; 2],
                 flushes: 7,
+                scrub: Some(ScrubState {
+                    found: 5,
+                    ..ScrubState::default()
+                }),
                 ..UnitStatus::default()
             }],
             regions: vec![Region {
@@ -282,6 +329,7 @@ mod tests {
         for line in [
             "outlive_manager_generation 3",
             "outlive_unit_flushes_total{unit=\"abab\"} 7",
+            "outlive_scrub_problems{unit=\"abab\"} 5",
             "outlive_unit_healthy{unit=\"abab\"} 1",
             "outlive_region_bytes{region=\"a\\\"b\"} 4096",
             "outlive_region_owned{region=\"a\\\"b\"} 1",
