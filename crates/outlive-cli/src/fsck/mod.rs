@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use outlive_layout::catalog::{Catalog, Extent, Record};
 use outlive_layout::geometry::{HEARTBEAT_OFFSET, SEALS_OFFSET};
+use outlive_layout::metadata::METADATA_PAGE_BYTES;
 use outlive_layout::{ReadError, Reader, Recovery, RecoveryOptions, RegionId, Set, Settling, Start};
 use outlive_media::{Copy, FileMedia, MediaError, Medium, Superblock};
 
@@ -110,6 +111,7 @@ impl Check {
             len: geometry.catalog_data_len(),
         };
         let region = RegionId(geometry.catalog_region);
+        self.catalog_page(geometry.catalog_start, region)?;
         let source = Extents::new(self.medium.clone(), vec![data]);
         let Some(recovered) = self.checkpoint("catalog", region, data.len, source)? else {
             return Ok(());
@@ -126,6 +128,24 @@ impl Check {
         catalog
             .regions_by_name()
             .try_for_each(|region| self.region(region))
+    }
+
+    /// The page before the catalog's data.
+    fn catalog_page(&mut self, start: u64, region: RegionId) -> Result<(), NotChecked> {
+        let len = METADATA_PAGE_BYTES as u64;
+        let mut extent = Extents::new(self.medium.clone(), vec![Extent { start, len }]);
+        match regions::metadata_page(&mut extent)? {
+            Err(wrong) => {
+                self.report
+                    .problem("catalog", None, format!("metadata page: {wrong}"));
+            }
+            Ok(page) if page.region != region => {
+                let message = format!("metadata page belongs to region {} ({})", page.name, page.region);
+                self.report.problem("catalog", None, message);
+            }
+            Ok(_) => {}
+        }
+        Ok(())
     }
 
     /// The catalog's state, unless a record in it breaks a rule.

@@ -10,13 +10,8 @@ use super::{Check, NotChecked};
 
 impl Check {
     pub(super) fn region(&mut self, entry: &RegionEntry) -> Result<(), NotChecked> {
-        let mut page = [0; METADATA_PAGE_BYTES];
         let mut whole = Extents::new(self.medium.clone(), entry.extents.clone());
-        let page = match whole.read_at(0, &mut page) {
-            Ok(()) => MetadataPage::decode(&page).map_err(|error| error.to_string()),
-            Err(error @ MediaError::Load { .. }) => Err(super::with_causes(&error)),
-            Err(error) => return Err(error.into()),
-        };
+        let page = metadata_page(&mut whole)?;
         match page {
             Err(error) => {
                 self.report
@@ -54,6 +49,16 @@ impl Check {
             );
             self.report.note(&entry.name, None, message);
         }
+    }
+}
+
+/// The page that a region begins with, or what is wrong with it.
+pub(super) fn metadata_page(region: &mut Extents) -> Result<Result<MetadataPage, String>, NotChecked> {
+    let mut page = [0; METADATA_PAGE_BYTES];
+    match region.read_at(0, &mut page) {
+        Ok(()) => Ok(MetadataPage::decode(&page).map_err(|error| error.to_string())),
+        Err(error @ MediaError::Load { .. }) => Ok(Err(super::with_causes(&error))),
+        Err(error) => Err(error.into()),
     }
 }
 
