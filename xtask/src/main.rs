@@ -6,6 +6,7 @@ mod attacks;
 mod chaos;
 mod crash_states;
 mod dependencies;
+mod flips;
 mod fuzz;
 mod links;
 mod policy;
@@ -34,6 +35,8 @@ Commands:
   crash-states [--seed N] [--states N]
                 cut the power of simulated media at every event of seeded scenarios, until so many distinct
                 crash states (1,000,000) were survived; `--seed N --states 1` replays a seed that failed
+  flips [--region | --medium]
+                flip every bit of a small region and of a small medium in turn: each is found and named, or harms nobody
   simulate [ARGUMENTS]
                 run seeds of the simulated whole system: campaign, run, shrink, plan, teeth (`simulate --help`)
   chaos [--minutes N] [--seed N] [--faults LIST] [--clients N] [--workload LIST] [--json] [--keep]
@@ -58,6 +61,13 @@ fn main() -> ExitCode {
         ["chaos", options @ ..] => match chaos::run(options) {
             Ok(code) => return code,
             Err(failure) => Err(failure),
+        },
+        ["flips", options @ ..] => match flips::Flips::parse(options) {
+            Ok(asked) => asked.run(),
+            Err(wrong) => {
+                eprintln!("error: {wrong}\n\n{HELP}");
+                return ExitCode::from(2);
+            }
         },
         ["crash-states", options @ ..] => match crash_states::CrashStates::parse(options) {
             Ok(asked) => asked.run(),

@@ -75,6 +75,14 @@ impl Liveness {
         self.last_look = Some(now);
     }
 
+    /// The unit answered that its device cannot read the word: it is there, and the word says nothing.
+    pub(super) fn blind(&mut self) {
+        let now = Instant::now();
+        self.word = None;
+        self.still_since = now;
+        self.last_look = Some(now);
+    }
+
     /// The primary wrote a set.
     pub(super) fn sign_of_life(&mut self) {
         self.last_sign = Instant::now();

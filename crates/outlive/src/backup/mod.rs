@@ -382,9 +382,12 @@ impl Backup {
 
     /// Reads the heartbeat word. A lost connection is made again; meanwhile nothing is known about the primary.
     fn look(&mut self) -> Result<()> {
-        let word = self.connection.heartbeat()?;
+        let word = self.connection.heartbeat();
         self.liveness.connected(self.connection.incarnation());
-        self.liveness.saw(word);
+        match word {
+            Err(Error::Unreadable { .. }) => self.liveness.blind(),
+            word => self.liveness.saw(word?),
+        }
         Ok(())
     }
 }

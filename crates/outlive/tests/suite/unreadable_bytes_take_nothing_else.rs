@@ -1,10 +1,11 @@
 //! What the unit's device cannot read is named; everything else is served, over the same connection.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use outlive::{
-    Error, LoadOptions, OpenOptions, Primary, RawOptions, RegionSpec, ScrubOptions, ScrubReport, Scrubber,
-    Session, TakeoverOptions,
+    BackupOptions, Error, LoadOptions, OpenOptions, Primary, RawOptions, RegionSpec, ScrubOptions,
+    ScrubReport, Scrubber, Session, TakeoverOptions,
 };
 
 use outlive_media::simulated::SimulatedMedia;
@@ -222,4 +223,30 @@ fn the_units_own_metadata_has_a_copy_for_everything() {
             .expect("scrubbed");
         assert!(report.is_clean(), "the manager has written it anew: {report:?}");
     }
+}
+
+/// Without the heartbeat word silence cannot be told; a broken connection still is.
+#[test]
+fn a_heartbeat_that_cannot_be_read_is_no_silence_and_hides_no_broken_connection() {
+    let (server, device) = server();
+    let (session, primary) = primary_of(&server, "r");
+    commit(&primary, b"kept");
+    let options = BackupOptions {
+        suspect_after: Duration::from_millis(100),
+        heartbeat: Duration::from_millis(10),
+        ..BackupOptions::default()
+    };
+    let mut backup = session.backup_with("r", &options).expect("opened");
+    device.poison(data_start(&device, &session, "r") + 2 * BLOCK);
+    let suspicion = backup
+        .await_failure(Duration::from_millis(400))
+        .expect("the unit is there");
+    assert_eq!(suspicion, None);
+    assert_eq!(backup.read_new().expect("served").sets[0].bytes, b"kept");
+    // What the manager tells does not rest on the word.
+    drop(primary);
+    let suspicion = backup
+        .await_failure(Duration::from_secs(30))
+        .expect("the unit is there");
+    assert!(suspicion.is_some());
 }
