@@ -32,6 +32,8 @@ enum Use {
     Control(usize),
     Floor,
     Seal,
+    /// Zeroes: the slot holds nothing.
+    EmptySeal,
     /// Of a snapshot, with the offset that is named.
     Payload(usize),
     /// Of a journal set, with the offset that is named.
@@ -52,10 +54,10 @@ fn each_flip_of_a_small_medium_is_found_where_it_is() {
     let bytes = std::fs::read(world.medium()).unwrap();
     let runs = runs(&bytes);
     let every = std::env::var_os(EVERY).is_some();
-    let mut flips: Vec<(usize, usize, u32)> = Vec::new();
+    let mut flips: Vec<(usize, usize, usize)> = Vec::new();
     for (number, run) in runs.iter().enumerate() {
         for at in run.at..run.at + run.len {
-            let bits = (0..8).filter(|bit| every || *bit == at as u32 % 8);
+            let bits = (0..8).filter(|bit| every || *bit == at % 8);
             flips.extend(bits.map(|bit| (number, at, bit)));
         }
     }
@@ -247,7 +249,7 @@ fn judge(run: &Run, code: i32, report: &Value) -> Result<(), String> {
                 .as_str()
                 .is_some_and(|said| said.contains("metadata page"))
         }),
-        Use::Seal => problems.iter().any(|problem| {
+        Use::Seal | Use::EmptySeal => problems.iter().any(|problem| {
             problem["message"]
                 .as_str()
                 .is_some_and(|said| said.contains("seal"))
@@ -306,18 +308,15 @@ fn region(bytes: &[u8], start: usize, page: &MetadataPage, runs: &mut Vec<Run>) 
     };
     add(0, 88, Use::Control(0));
     add(4096, 88, Use::Control(1));
-    if data[usize::try_from(FLOOR_OFFSET).unwrap()] != 0 {
-        add(FLOOR_OFFSET, FLOOR_BYTES, Use::Floor);
-    }
-    let mut start_of_journal = 0;
+    add(FLOOR_OFFSET, FLOOR_BYTES, Use::Floor);
     for slot in 0..geometry.slots {
         let at = geometry.seal_offset(slot);
         let SealState::Sealed(seal) =
             Seal::decode(id, &geometry, slot, &data[usize::try_from(at).unwrap()..])
         else {
+            add(at, SEAL_BYTES, Use::EmptySeal);
             continue;
         };
-        start_of_journal = start_of_journal.max(seal.journal_start);
         add(at, SEAL_BYTES, Use::Seal);
         let payload = geometry.slot_offset(slot);
         let len = usize::try_from(seal.length).unwrap();

@@ -195,7 +195,7 @@ fn a_server_scrubs_in_the_background_and_tells() {
         let name = format!("passing{round}");
         world.ok(&["region", "create", &name, "--size", "1MiB"]);
         world.ok_with_input(&["save", &name], &noise(round, 50_000));
-        world.ok(&["region", "delete", &name, "--yes"]);
+        world.ok(&["region", "rm", &name, "--yes"]);
         assert_eq!(metric(&serve, "outlive_scrub_problems"), 1);
     }
     serve.stop();

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::time::Instant;
 
 use outlive_fabric::{Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RemoteKey};
+use outlive_layout::heartbeat::FLOOR_OFFSET;
 use outlive_layout::{HeaderWrite, SealedSnapshot, SetPlan, SnapshotPlan, Source};
 use thiserror::Error;
 
@@ -81,6 +82,16 @@ impl Driver {
         if self.endpoint.session().persist.is_some() {
             self.endpoint.post_persist(self.key, 0, self.len)?;
         }
+        while self.endpoint.outstanding() > 0 {
+            self.collect()?;
+        }
+        self.check_completions()
+    }
+
+    /// Places the floor record, so that damage to what was committed last is told from a set that never was. News only: it
+    /// becomes durable with the next commit.
+    pub(crate) fn tell_floor(&mut self, record: &[u8]) -> Result<(), DriveError> {
+        self.post(FLOOR_OFFSET, &[record])?;
         while self.endpoint.outstanding() > 0 {
             self.collect()?;
         }

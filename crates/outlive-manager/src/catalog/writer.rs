@@ -148,12 +148,19 @@ impl Engine {
         };
         self.driver.commit()?;
         self.writer.journal_committed(last.sequence);
+        self.tell_floor()?;
         for (request, _) in written.drain(..) {
             let applied = self.catalog.apply(self.writer.generation(), &request.change);
             // The caller may have gone; the change stands all the same.
             drop(request.done.send(applied));
         }
         Ok(())
+    }
+
+    /// Says on the medium up to where changes are committed, and which snapshot was verified.
+    fn tell_floor(&mut self) -> Result<(), DriveError> {
+        let record = self.writer.floor_record(now_ns());
+        self.driver.tell_floor(&record.encode(self.writer.region()))
     }
 
     /// Takes a snapshot when the journal is more than half full, so that appends seldom wait for one.
@@ -183,6 +190,7 @@ impl Engine {
         self.writer.snapshot_committed(&sealed);
         if self.driver.verify_snapshot(&sealed)? {
             self.writer.snapshot_verified(&sealed);
+            self.tell_floor()?;
             tracing::debug!(
                 bytes = payload.len(),
                 sequence = sealed.sequence(),

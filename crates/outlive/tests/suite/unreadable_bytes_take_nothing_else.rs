@@ -67,9 +67,7 @@ fn one_piece_of_the_head_takes_no_other_with_it() {
             .wait()
             .expect("committed");
         commit(&primary, b"update");
-        server
-            .device()
-            .poison(data_start(&device, &session, "r") + block * BLOCK);
+        device.poison(data_start(&device, &session, "r") + block * BLOCK);
         let mut backup = session.backup("r").expect("opened");
         let sets = backup.read_all().expect("served");
         assert_eq!(sets.snapshot.expect("there").bytes, b"state");
