@@ -77,10 +77,9 @@ impl Liveness {
 
     /// The unit answered that its device cannot read the word: it is there, and the word says nothing.
     pub(super) fn blind(&mut self) {
-        let now = Instant::now();
         self.word = None;
-        self.still_since = now;
-        self.last_look = Some(now);
+        self.silent = Duration::ZERO;
+        self.last_look = Some(Instant::now());
     }
 
     /// The primary wrote a set.
