@@ -31,6 +31,12 @@ use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::usage::Unparsed;
 
+// Cargo unites features: built along with the simulation and its mistakes, the command would have them, too.
+const _: () = assert!(
+    !outlive::CAN_MAKE_MISTAKES,
+    "the feature `deliberate-bugs` is for the simulation alone: build it by `cargo xtask simulate`"
+);
+
 fn main() -> ExitCode {
     let line: Vec<OsString> = std::env::args_os().collect();
     let arguments = match usage::parse(&line) {

@@ -187,9 +187,21 @@ impl Shared {
     /// The attachment to work with; waits, within a bound, for a unit that is away.
     ///
     /// # Errors
-    /// `UNIT_UNREACHABLE` after the bound; `MEDIA_FAILED` at once; `SUPERSEDED` once another manager is in charge.
+    /// `UNIT_UNREACHABLE` after the bound; `MEDIA_FAILED` as soon as an attempt to attach has said so; `SUPERSEDED`
+    /// once another manager is in charge.
     pub(crate) async fn attachment(&self) -> Result<Arc<Attachment>, ControlError> {
         let mut link = self.link.subscribe();
+        let has_failed = matches!(
+            *link.borrow_and_update(),
+            Link::Away {
+                medium_failed: true,
+                ..
+            }
+        );
+        if has_failed {
+            // The unit may have been restarted since: the next attempt knows.
+            drop(tokio::time::timeout(limits::UNIT_AWAY, link.changed()).await);
+        }
         let settled = link.wait_for(|link| {
             !matches!(
                 link,

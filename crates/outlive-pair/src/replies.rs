@@ -187,15 +187,17 @@ impl Replies {
             let bytes = replies.iter().map(Vec::len).sum();
             table.bytes += bytes;
             table.by_use.insert(used, id);
-            table.sessions.insert(
-                id,
-                ClientSession {
-                    used,
-                    last_number,
-                    replies: replies.into(),
-                    bytes,
-                },
-            );
+            let session = ClientSession {
+                used,
+                last_number,
+                replies: replies.into(),
+                bytes,
+            };
+            // No table was saved with a session in it twice. Bytes that say so anyway make a table that is sound: the last one counts.
+            if let Some(earlier) = table.sessions.insert(id, session) {
+                table.by_use.remove(&earlier.used);
+                table.bytes -= earlier.bytes;
+            }
         }
         table
     }
@@ -298,6 +300,19 @@ mod tests {
         assert_eq!(table.look(B, 2), Look::Forgotten);
         assert_eq!(table.look(B, 3), Look::Next);
         assert_eq!(table.bytes(), 0);
+    }
+
+    #[test]
+    fn a_session_that_was_saved_twice_counts_once() {
+        let saved = |last_number, reply: &[u8]| SavedSession {
+            id: A,
+            last_number,
+            replies: vec![reply.to_vec()],
+        };
+        let table = Replies::restore(bounds(3, 3, 100), vec![saved(1, b"first"), saved(2, b"then")]);
+        assert_eq!((table.len(), table.bytes(), table.by_use.len()), (1, 4, 1));
+        assert_eq!(table.save(), [saved(2, b"then")]);
+        assert_eq!(table.look(A, 2), Look::Remembered(b"then"));
     }
 
     proptest! {

@@ -48,6 +48,7 @@ mod access;
 mod backup;
 #[cfg(feature = "deliberate-bugs")]
 pub mod bugs;
+
 mod catalog;
 mod certificate;
 mod context;
@@ -85,6 +86,10 @@ pub use status::{
 };
 
 pub use transport::{Connecting, ControlStream, Transport};
+
+/// Whether this build can make mistakes on purpose, for the simulation. Programs that are shipped refuse to be built so.
+#[doc(hidden)]
+pub const CAN_MAKE_MISTAKES: bool = cfg!(feature = "deliberate-bugs");
 
 pub use outlive_fabric::{PersistMethod, RegionId};
 pub use outlive_identity::Credentials;

@@ -150,10 +150,7 @@ fn seeds() -> Vec<Seed> {
         region: region(),
         ..Default::default()
     };
-    let state = v1::UnitStateRequest {
-        manager_generation,
-        ..Default::default()
-    };
+    let state = v1::UnitStateRequest { manager_generation };
     let attach = v1::AttachRequest {
         proof: SECRET.to_vec(),
         manager: "another".into(),

@@ -176,12 +176,10 @@ pub(crate) fn found(model: &Model, hit: &Use, outcome: &Outcome) -> Result<(), S
     }
 }
 
-fn set_found(
-    model: &Model,
-    number: usize,
-    outcome: &Outcome,
-    named: &dyn Fn(&dyn Fn(&Finding) -> bool) -> Result<(), String>,
-) -> Result<(), String> {
+/// Fails unless a finding is as asked for.
+type Named<'a> = dyn Fn(&dyn Fn(&Finding) -> bool) -> Result<(), String> + 'a;
+
+fn set_found(model: &Model, number: usize, outcome: &Outcome, named: &Named<'_>) -> Result<(), String> {
     let set = &model.sets[number];
     named(&|finding| {
         matches!(finding, Finding::Corrupt { offset, after, .. }

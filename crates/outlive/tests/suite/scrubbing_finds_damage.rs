@@ -129,7 +129,7 @@ fn write(primary: &Primary, over: &AtomicBool, saves: &AtomicU64) {
             .repeat(1 + usize::try_from(number % 97).expect("small"));
         number += 1;
         match primary.append(&update).and_then(|commit| {
-            if number % 16 == 0 {
+            if number.is_multiple_of(16) {
                 commit.wait().map(|_| ())
             } else {
                 Ok(())
