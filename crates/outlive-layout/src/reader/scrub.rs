@@ -9,7 +9,6 @@ use crate::finding::{Finding, HeaderFault, PayloadFault};
 use crate::head::Head;
 use crate::journal::Place;
 use crate::seal::SealState;
-use crate::set::SET_HEADER_BYTES;
 use crate::{ReadError, Seal, Set, SetHeader, SetKind, Source};
 
 /// Snapshots are read in pieces of this size: no more is held, however large they are.
@@ -165,7 +164,6 @@ impl Reader {
             scrubbed.last = (place.generation, place.sequence);
             match walked {
                 Ok(Stop::End) => {
-                    self.scrub_end(source, &place, scrubbed)?;
                     return self.scrub_older(source, &head, &place, scrubbed, visit);
                 }
                 Ok(Stop::Full) => return Ok(()),
@@ -180,23 +178,6 @@ impl Reader {
             }
         }
         scrubbed.outrun = true;
-        Ok(())
-    }
-
-    /// Where the journal ends nothing is missed as far as anybody knows; but the next set goes there.
-    fn scrub_end<S: Source>(
-        &mut self,
-        source: &mut S,
-        end: &Place,
-        scrubbed: &mut Scrubbed,
-    ) -> Result<(), ReadError<S::Error>> {
-        self.journal().forget();
-        if let Err(HeaderFault::Unreadable) = self.journal().step(source, end)? {
-            scrubbed.findings.push(Finding::Unreadable {
-                offset: self.geometry().journal_offset(end.logical),
-                len: SET_HEADER_BYTES as u64,
-            });
-        }
         Ok(())
     }
 

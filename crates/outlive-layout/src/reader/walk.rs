@@ -91,7 +91,7 @@ impl Reader {
         let floor = head.best_floor().max(beyond.floor);
         let generation = head.generation().max(beyond.generation);
         let other_history = origin == Origin::Cursor && generation > place.generation;
-        let sealed_beyond = matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_));
+        let sealed_beyond = is_no_end(&fault);
         if floor <= place.sequence && !overtaken(&head, place) && !other_history && !sealed_beyond {
             return Ok(Verdict::Stop(Stop::End));
         }
@@ -121,7 +121,7 @@ impl Reader {
             let generation = head.generation().max(generation);
             return Ok(Verdict::Stop(Stop::Diverged { common, generation }));
         }
-        if floor > place.sequence || matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_)) {
+        if floor > place.sequence || is_no_end(&fault) {
             let finding = corrupt_finding(self.geometry(), place, floor, fault);
             return Err(ReadError::Corrupt { finding });
         }
@@ -188,6 +188,18 @@ impl Reader {
         }
         Ok(newest)
     }
+}
+
+/// Whether something lies there that no crash leaves behind, so that it may have been acknowledged: what is sealed and makes no
+/// sense, and what the device cannot read.
+pub(crate) fn is_no_end(fault: &HeaderFault) -> bool {
+    matches!(
+        fault,
+        HeaderFault::Version(_)
+            | HeaderFault::Shape(_)
+            | HeaderFault::Unreadable
+            | HeaderFault::UnreadablePayload { .. }
+    )
 }
 
 /// Whether a snapshot covers `place`, so that its space may have been reused.

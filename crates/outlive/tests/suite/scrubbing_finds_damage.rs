@@ -213,7 +213,7 @@ fn the_catalog_is_scrubbed_and_the_superblock_watched() {
         session.status().expect("known").units[0].superblock,
         Vec::<String>::new()
     );
-    overwrite(&server.medium(), 4096 + 40, b"\xff");
+    overwrite(&server.medium(), 4096, b"\xff");
     let told = &session.status().expect("known").units[0].superblock;
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("copy 1 at offset 4096"), "{told:?}");
