@@ -72,6 +72,13 @@ pub enum HeaderFault {
     },
 }
 
+impl HeaderFault {
+    /// Whether the device cannot read what lies there.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable | Self::UnreadablePayload { .. })
+    }
+}
+
 /// Why a snapshot's payload is not what was sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -222,6 +229,16 @@ impl Finding {
             self,
             Self::Torn { .. } | Self::Void { .. } | Self::Stale { .. } | Self::FloorBroken { .. }
         )
+    }
+
+    /// Whether the device cannot read something there.
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Unreadable { .. } | Self::SealLost { .. } => true,
+            Self::SnapshotCorrupt { fault, .. } => *fault == PayloadFault::Unreadable,
+            Self::Torn { fault, .. } | Self::Corrupt { fault, .. } => fault.is_unreadable(),
+            _ => false,
+        }
     }
 
     /// Whether committed data is damaged or lost (the others are what crashes and laps leave behind).

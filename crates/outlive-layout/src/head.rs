@@ -79,14 +79,10 @@ impl Head {
         })
     }
 
-    /// A slot whose seal cannot be read and may have been of the newest snapshot: no floor record names one that is there.
-    pub(crate) fn lost_seal(&self) -> Option<u32> {
-        let recorded = self.floor.map_or(0, |record| record.snapshot);
-        let known = self.snapshots().iter().any(|seal| seal.sequence == recorded);
-        (0u32..)
-            .zip(&self.seals)
-            .map(|(slot, _)| slot)
-            .find(|slot| !known && self.is_unreadable(self.control.geometry.seal_offset(*slot)))
+    /// The first slot whose seal cannot be read.
+    pub(crate) fn unreadable_seal(&self) -> Option<u32> {
+        (0..self.control.geometry.slots)
+            .find(|slot| self.is_unreadable(self.control.geometry.seal_offset(*slot)))
     }
 
     /// Whether the piece at `offset` cannot be read.

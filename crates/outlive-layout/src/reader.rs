@@ -5,6 +5,7 @@
 //! judged: the journal's end (perhaps not for long), overtaken, another history, or corrupt. Retries are bounded.
 
 mod gathered;
+mod lost;
 mod scrub;
 mod walk;
 
@@ -16,6 +17,7 @@ use crate::finding::{Finding, HeaderFault, PayloadFault};
 use crate::head::Head;
 use crate::journal::{Journal, Place};
 use crate::set::{SET_HEADER_BYTES, SetKind};
+use crate::source::LOOKS_AT_UNREADABLE;
 use crate::{Geometry, ReadError, RegionId, Seal, Set, Source};
 
 /// The journal is read in pieces of this size: large enough that a network's round trip does not count,
@@ -404,7 +406,7 @@ impl Reader {
         source: &mut S,
         accept_loss: bool,
     ) -> Result<Option<(Option<Seal>, Vec<u8>, Vec<Finding>)>, ReadError<S::Error>> {
-        let head = self.head(source)?;
+        let head = self.head_looked_at(source)?;
         let mut findings = head_findings(&head);
         if let Some(finding) = self.lost_finding(&head) {
             // Record and seals were not read at one moment: ask again before believing it.
@@ -417,7 +419,7 @@ impl Reader {
             }
             findings.push(finding);
         }
-        if let Some(finding) = self.lost_seal_finding(&head) {
+        if let Some(finding) = self.lost_seal_finding(source, &head)? {
             if !accept_loss {
                 return Err(ReadError::Corrupt { finding });
             }
@@ -449,7 +451,15 @@ impl Reader {
         let offset = self.geometry().slot_offset(seal.slot);
         let length = usize::try_from(seal.length).expect("a valid seal's length lies within its slot");
         let mut payload = vec![0; length];
-        match source.read_at(offset, &mut payload) {
+        let mut read = source.read_at(offset, &mut payload);
+        for _ in 1..LOOKS_AT_UNREADABLE {
+            if !read.as_ref().is_err_and(S::is_unreadable) {
+                break;
+            }
+            source.pause();
+            read = source.read_at(offset, &mut payload);
+        }
+        match read {
             Ok(()) if seal.covers(self.region, &payload) => Ok(Ok(payload)),
             Ok(()) => Ok(Err(PayloadFault::Checksum)),
             Err(error) if S::is_unreadable(&error) => Ok(Err(PayloadFault::Unreadable)),
@@ -459,24 +469,6 @@ impl Reader {
                 source: error,
             }),
         }
-    }
-
-    fn lost_finding(&self, head: &Head) -> Option<Finding> {
-        let floor = head.lost_snapshot()?;
-        Some(Finding::SnapshotLost {
-            sequence: floor,
-            offset: self.geometry().seal_offset(0),
-            newest: head.snapshots().first().map_or(0, |seal| seal.sequence),
-        })
-    }
-
-    fn lost_seal_finding(&self, head: &Head) -> Option<Finding> {
-        let slot = head.lost_seal()?;
-        Some(Finding::SealLost {
-            slot,
-            offset: self.geometry().seal_offset(slot),
-            newest: head.snapshots().first().map_or(0, |seal| seal.sequence),
-        })
     }
 
     fn snapshot_finding(&self, seal: &Seal, fault: PayloadFault) -> Finding {

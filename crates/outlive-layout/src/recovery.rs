@@ -9,6 +9,7 @@ use crate::journal::{Beyond, Place};
 use crate::reader::{MAX_ATTEMPTS, corrupt_finding, head_findings, start_of};
 use crate::seal::{SEAL_BYTES, SealState};
 use crate::set::SetKind;
+use crate::source::LOOKS_AT_UNREADABLE;
 use crate::{Cursor, Geometry, ReadError, Reader, RegionWrite, Seal, Set, Source};
 
 /// How far a recovery looks behind what seems to be the journal's end for sets that prove otherwise.
@@ -187,9 +188,36 @@ impl Reader {
         start: Start<'_>,
         options: &RecoveryOptions,
     ) -> Result<Recovery, ReadError<S::Error>> {
-        let head = self.head(source)?;
+        for _ in 0..MAX_ATTEMPTS {
+            let head = self.head_looked_at(source)?;
+            let recovery = self.recover_from(source, &head, start, options)?;
+            let unreadable = |finding: &Finding| match finding {
+                Finding::Unreadable { offset, len } => Some((*offset, *len)),
+                _ => None,
+            };
+            // What is written anew must have been unreadable when it was judged, and be so still: otherwise what it says
+            // counts.
+            let judged: Vec<_> = recovery.findings.iter().filter_map(unreadable).collect();
+            let still =
+                head.unreadable.is_empty() || self.head_looked_at(source)?.unreadable == head.unreadable;
+            if still && judged == head.unreadable {
+                return Ok(recovery);
+            }
+        }
+        Err(ReadError::Busy {
+            attempts: MAX_ATTEMPTS,
+        })
+    }
+
+    fn recover_from<S: Source>(
+        &mut self,
+        source: &mut S,
+        head: &Head,
+        start: Start<'_>,
+        options: &RecoveryOptions,
+    ) -> Result<Recovery, ReadError<S::Error>> {
         let newest = head.snapshots().first().map(|seal| (*seal).clone());
-        let mut salvage = Salvage::new(&head, options);
+        let mut salvage = Salvage::new(head, options);
         let mut place = match (start, newest) {
             (Start::Cursor(cursor), newest) if !behind(newest.as_ref(), cursor) => {
                 salvage.known = cursor.snapshot;
@@ -215,9 +243,16 @@ impl Reader {
         let begins = |seen: Place| place.logical == seen.logical && place.generation == seen.generation;
         salvage.passed = seen.is_some_and(begins);
         self.journal().forget();
+        let mut looks = 1;
         let fault = loop {
             match self.journal().step(source, &place)? {
+                Err(fault) if fault.is_unreadable() && looks < LOOKS_AT_UNREADABLE => {
+                    looks += 1;
+                    source.pause();
+                    self.journal().forget();
+                }
                 Ok(header) => {
+                    looks = 1;
                     salvage.take(&header, self.journal().payload(&header));
                     place.pass(&header);
                     salvage.passed |= Some(place) == seen;
@@ -265,17 +300,21 @@ impl Reader {
         source: &mut S,
         salvage: &mut Salvage,
     ) -> Result<(), ReadError<S::Error>> {
+        let head = &salvage.head;
+        let missing = head.unreadable_seal().is_some() || head.lost_snapshot().is_some();
         let newest = salvage
             .slots
             .iter_mut()
             .filter(|slot| slot.seal.is_some())
             .max_by_key(|slot| slot.order());
         match newest {
-            Some(slot) if salvage.known == Some(slot.order()) => slot.check = SlotCheck::Verified,
-            Some(_) => {
+            Some(slot) if !missing && salvage.known == Some(slot.order()) => {
+                slot.check = SlotCheck::Verified;
+            }
+            None if !missing => {}
+            Some(_) | None => {
                 self.load_newest(source, salvage)?;
             }
-            None => {}
         }
         Ok(())
     }
@@ -290,18 +329,18 @@ impl Reader {
     ) -> Result<(), ReadError<S::Error>> {
         let begun = names_this_place(&fault, place) || matches!(fault, HeaderFault::Payload { .. });
         // No crash makes bytes unreadable: what lay there may have been acknowledged.
-        let unreadable = matches!(
-            fault,
-            HeaderFault::Unreadable | HeaderFault::UnreadablePayload { .. }
-        );
+        let unreadable = fault.is_unreadable();
         let unusable = unreadable || matches!(fault, HeaderFault::Version(_) | HeaderFault::Shape(_));
-        let whole = salvage.options.scan_whole || begun || unusable;
+        // Nor does it hide what was acknowledged; without the record a torn set cannot be told from a damaged one.
+        let blind = salvage.head.is_unreadable(FLOOR_OFFSET);
+        let whole = salvage.options.scan_whole || begun || unusable || blind;
         let window = if whole { u64::MAX } else { NEAR_SCAN_BYTES };
         let beyond = self.journal().scan(source, place, window)?;
         salvage.floor = salvage.floor.max(beyond.floor);
         let geometry = self.geometry().clone();
         let offset = geometry.journal_offset(place.logical);
-        if salvage.floor > place.sequence || unusable {
+        let untold = blind && (begun || beyond.sets > 0);
+        if salvage.floor > place.sequence || unusable || untold {
             let finding = corrupt_finding(&geometry, place, salvage.floor, fault);
             if !salvage.options.accept_loss {
                 return Err(ReadError::Corrupt { finding });
@@ -485,17 +524,19 @@ impl Salvage {
             repairs.push((offset, bytes));
         }
         let geometry = reader.geometry();
+        // First of all: nothing can be written into a part of what is unreadable.
+        repairs.extend(self.rewritten(geometry));
         if self.findings.iter().any(Finding::is_corruption) {
             // Or every later reader would stop at the same damage, which was consented to once.
             repairs.push((FLOOR_OFFSET, vec![0; FLOOR_BYTES]));
             let failed = self.slots.iter().filter(|slot| slot.check == SlotCheck::Failed);
             repairs.extend(failed.map(|slot| (geometry.seal_offset(slot.slot), vec![0; SEAL_BYTES])));
         }
-        repairs.extend(self.rewritten(geometry));
         repairs
     }
 
-    /// What the device cannot read holds nothing any more; written whole, it can be read again.
+    /// What the device cannot read and, as was judged (or consented to), holds nothing that is needed; written whole, it can
+    /// be read again.
     fn rewritten(&self, geometry: &Geometry) -> impl Iterator<Item = RegionWrite> {
         let [word, floor] = [WORD_OFFSET, FLOOR_OFFSET].map(|offset| self.head.is_unreadable(offset));
         let heartbeat = match (word, floor) {
@@ -526,7 +567,7 @@ fn behind(newest: Option<&Seal>, cursor: &Cursor) -> bool {
 
 /// Whether a header that does not verify was meant for this place: two of the three numbers that it
 /// names agree, so damage to any one field does not hide it, and what an earlier lap left does not pass for it.
-fn names_this_place(fault: &HeaderFault, place: &Place) -> bool {
+pub(crate) fn names_this_place(fault: &HeaderFault, place: &Place) -> bool {
     let HeaderFault::Checksum {
         sequence,
         generation,

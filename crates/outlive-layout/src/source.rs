@@ -22,6 +22,10 @@ pub trait Source {
     fn is_unreadable(_error: &Self::Error) -> bool {
         false
     }
+
+    /// Called before bytes that could not be read are asked for again: the place to wait a moment, for a device that
+    /// fails only while its path changes.
+    fn pause(&mut self) {}
 }
 
 impl<S: Source + ?Sized> Source for &mut S {
@@ -33,6 +37,10 @@ impl<S: Source + ?Sized> Source for &mut S {
 
     fn is_unreadable(error: &Self::Error) -> bool {
         S::is_unreadable(error)
+    }
+
+    fn pause(&mut self) {
+        (**self).pause();
     }
 }
 
@@ -73,6 +81,9 @@ pub enum ReadError<E: std::error::Error + 'static> {
         sequence: u64,
     },
 }
+
+/// How often something is looked at before it is believed that the device cannot read it.
+pub(crate) const LOOKS_AT_UNREADABLE: usize = 3;
 
 /// Whether reading failed for some bytes only, as [`Source::is_unreadable`] says.
 pub(crate) fn is_unreadable<S: Source>(error: &ReadError<S::Error>) -> bool {

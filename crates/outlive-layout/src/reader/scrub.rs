@@ -76,23 +76,27 @@ impl Reader {
         source: &mut S,
     ) -> Result<(Head, Vec<Finding>), ReadError<S::Error>> {
         let mut head = self.head(source)?;
-        let mut findings = self.found_in(&head);
+        let mut findings = self.found_in(source, &head)?;
         for _ in 1..LOOKS {
             if findings.is_empty() {
                 break;
             }
             head = self.head(source)?;
-            let again = self.found_in(&head);
+            let again = self.found_in(source, &head)?;
             findings.retain(|finding| again.contains(finding));
         }
         Ok((head, findings))
     }
 
-    fn found_in(&self, head: &Head) -> Vec<Finding> {
+    fn found_in<S: Source>(
+        &mut self,
+        source: &mut S,
+        head: &Head,
+    ) -> Result<Vec<Finding>, ReadError<S::Error>> {
         let mut findings = head_findings(head);
         findings.extend(self.lost_finding(head));
-        findings.extend(self.lost_seal_finding(head));
-        findings
+        findings.extend(self.lost_seal_finding(source, head)?);
+        Ok(findings)
     }
 
     /// Whether a snapshot's payload is what was sealed, read in pieces.

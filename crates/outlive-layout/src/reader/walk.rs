@@ -102,6 +102,9 @@ impl Reader {
         }
         // Something is known to have been committed here, or overwritten. What is buffered may be older
         // than that knowledge: look again, and only then at the seals again.
+        if fault.is_unreadable() {
+            source.pause();
+        }
         self.journal.forget();
         let fault = match self.journal.step(source, place)? {
             Ok(_) => return Ok(Verdict::Again),

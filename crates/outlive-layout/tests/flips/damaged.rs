@@ -13,6 +13,8 @@ pub(crate) struct Damaged {
     pub(crate) bytes: Vec<u8>,
     /// Lines that cannot be read until they are written whole.
     pub(crate) unreadable: BTreeSet<usize>,
+    /// A device that fails for a moment only: it can read everything once somebody has waited.
+    pub(crate) is_passing: bool,
 }
 
 /// An error of the device.
@@ -24,6 +26,7 @@ impl Damaged {
         Self {
             bytes: bytes.to_vec(),
             unreadable: BTreeSet::new(),
+            is_passing: false,
         }
     }
 
@@ -60,6 +63,12 @@ impl Source for Damaged {
 
     fn is_unreadable(Unreadable: &Unreadable) -> bool {
         true
+    }
+
+    fn pause(&mut self) {
+        if self.is_passing {
+            self.unreadable.clear();
+        }
     }
 }
 

@@ -2,14 +2,15 @@
 
 use outlive_layout::set::SET_HEADER_BYTES;
 use outlive_layout::{
-    Finding, ReadError, ReadOptions, Reader, RecoveryOptions, SetPlan, Settling, Start, Writer,
+    Cursor, Finding, Fresh, Geometry, ReadError, ReadOptions, Reader, Recovery, RecoveryOptions, SetPlan,
+    Settling, Start, Writer,
 };
 
-use crate::damaged::{Damaged, LINE};
+use crate::damaged::{Damaged, LINE, Unreadable};
 use crate::judge::{Outcome, judge};
 use crate::model::{Model, Use, index};
 use crate::region::REGION;
-use crate::region::primary::{state_of, update_payload};
+use crate::region::primary::{Primary, SAVE_PHASES, state_of, update_payload};
 
 const PAGE: usize = 4096;
 
@@ -98,19 +99,158 @@ fn with_both_control_blocks_unreadable_the_error_is_the_devices() {
     assert!(matches!(opened, Err(ReadError::Source { .. })), "{opened:?}");
 }
 
-/// Without the floor record nobody can say that an unreadable seal was not the newest's.
+/// What freed journal that was reused since is needed, whatever the floor record says; and one that freed none is not,
+/// also where there is no record.
 #[test]
-fn a_seal_that_may_have_been_the_newest_needs_consent() {
+fn an_unreadable_seal_needs_consent_where_the_journal_does_not_hold_everything_without_it() {
     let model = Model::new();
-    for seal in &model.seals {
+    for seal in model.seals.iter().filter(|seal| seal.slot != model.newest.slot) {
         let mut source = Damaged::of(&model.bytes);
         source.poison(index(model.geometry.seal_offset(seal.slot)), LINE);
         source.poison(8256, LINE);
         let outcome = Outcome::of(&mut source).expect("opened");
-        let lost = |error: &ReadError<_>| matches!(error, ReadError::Corrupt { finding: Finding::SealLost { slot, .. } } if *slot == seal.slot);
-        assert!(outcome.read.as_ref().is_err_and(lost), "{:?}", outcome.read);
-        assert!(outcome.recovered.as_ref().is_err_and(lost));
+        let state = |reading: &outlive_layout::Reading| state_of(reading.snapshot.as_ref(), &reading.updates);
+        assert_eq!(outcome.read.as_ref().map(state).expect("whole"), model.state);
+    }
+    let lapped = Lapped::new();
+    for forgotten in [false, true] {
+        let mut source = lapped.without_seal();
+        if forgotten {
+            source.bytes[8256..8256 + 48].fill(0);
+        }
+        let outcome = Outcome::of(&mut source).expect("opened");
+        assert!(outcome.read.is_err(), "{:?}", outcome.read);
+        assert!(outcome.recovered.is_err());
         assert!(outcome.consented.is_ok());
+    }
+}
+
+/// A backup needs no snapshot to go on; but its next save would overwrite the one whose seal cannot be read, and that may be
+/// all there is.
+#[test]
+fn a_takeover_at_a_cursor_asks_before_it_writes_over_a_seal_that_cannot_be_read() {
+    let lapped = Lapped::new();
+    let mut source = lapped.without_seal();
+    let recovered = recover_at(&mut source, Start::Cursor(&lapped.cursor), false);
+    assert!(
+        matches!(&recovered, Err(ReadError::Corrupt { finding: Finding::SealLost { slot, .. } }) if *slot == lapped.newest),
+        "{recovered:?}"
+    );
+    let consented = recover_at(&mut source, Start::Cursor(&lapped.cursor), true).expect("consented to");
+    assert!(consented.findings.iter().any(Finding::is_corruption));
+}
+
+/// What a device fails to read once is asked for again, and then neither given up nor written over.
+#[test]
+fn what_cannot_be_read_for_a_moment_is_left_as_it_is() {
+    let lapped = Lapped::new();
+    let seal = lapped.geometry.seal_offset(lapped.newest);
+    let slot = lapped.geometry.slot_offset(lapped.newest);
+    for place in [seal, slot, 8256, 4096] {
+        let mut source = Damaged::of(&lapped.bytes);
+        source.poison(index(place), LINE);
+        source.is_passing = true;
+        let recovered =
+            recover_at(&mut source, Start::Cursor(&lapped.cursor), false).expect("nothing is lost");
+        assert_eq!(recovered.repairs, [], "{place}");
+        source.poison(index(place), LINE);
+        let mut reader = Reader::open(&mut source, REGION, lapped.bytes.len() as u64).expect("whole");
+        source.poison(index(place), LINE);
+        let read = reader
+            .read(&mut source, &ReadOptions::default())
+            .expect("nothing is lost");
+        assert_eq!(
+            state_of(read.snapshot.as_ref(), &read.updates),
+            lapped.state,
+            "{place}"
+        );
+    }
+}
+
+/// The record tells a torn set from a damaged one: without it, nobody is told "never acknowledged" unasked.
+#[test]
+fn without_the_floor_record_a_torn_end_needs_consent() {
+    let lapped = Lapped::new();
+    let mut source = Damaged::of(&lapped.bytes);
+    source.bytes[index(lapped.last) + SET_HEADER_BYTES] ^= 1;
+    let told = Outcome::of(&mut source)
+        .expect("opened")
+        .recovered
+        .expect("no record of it");
+    assert_eq!(told.torn_sets, 1);
+    source.poison(8256, LINE);
+    let outcome = Outcome::of(&mut source).expect("opened");
+    assert!(outcome.recovered.is_err());
+    let consented = recover_at(&mut source, Start::Everything, true).expect("consented to");
+    assert!(consented.findings.iter().any(Finding::is_corruption));
+}
+
+fn recover_at(
+    source: &mut Damaged,
+    start: Start<'_>,
+    accept_loss: bool,
+) -> Result<Recovery, ReadError<Unreadable>> {
+    let len = source.bytes.len() as u64;
+    let mut reader = Reader::open(source, REGION, len).expect("one control block copy is whole");
+    let options = RecoveryOptions {
+        accept_loss,
+        scan_whole: false,
+    };
+    reader.recover(source, start, &options)
+}
+
+/// A region with two snapshots, the newer of which freed journal that was written over since, while the floor record still
+/// names the older one; and a backup that has seen everything.
+struct Lapped {
+    bytes: Vec<u8>,
+    geometry: Geometry,
+    newest: u32,
+    /// Where the last set lies.
+    last: u64,
+    cursor: Cursor,
+    state: Vec<u32>,
+}
+
+impl Lapped {
+    fn new() -> Self {
+        let geometry = Geometry::new(12_288 + 3 * 8192 + 16_384, 3, 4096).expect("fits");
+        let mut primary = Primary::create(&geometry);
+        primary.append(300).expect("room");
+        primary.commit();
+        primary.save(SAVE_PHASES, &mut |_| {});
+        primary.beat();
+        primary.commit();
+        let mut reader = Reader::open(&mut primary.region, REGION, geometry.size).expect("whole");
+        let read = reader.read(&mut primary.region, &ReadOptions::default());
+        let mut cursor = read.expect("whole").cursor;
+        let mut last = 0;
+        for save in [true, false] {
+            for _ in 0..4 {
+                last = primary.append(2500).expect("room").offset;
+            }
+            primary.commit();
+            let fresh = reader.follow(&mut primary.region, &mut cursor);
+            assert!(matches!(fresh, Ok(Fresh::Sets { .. })), "{fresh:?}");
+            if save {
+                primary.save(SAVE_PHASES, &mut |_| {});
+            }
+        }
+        let head = reader.head(&mut primary.region).expect("whole");
+        let newest = head.snapshots().first().expect("two").slot;
+        Self {
+            bytes: primary.region.placed.clone(),
+            geometry,
+            newest,
+            last,
+            cursor,
+            state: primary.items,
+        }
+    }
+
+    fn without_seal(&self) -> Damaged {
+        let mut source = Damaged::of(&self.bytes);
+        source.poison(index(self.geometry.seal_offset(self.newest)), LINE);
+        source
     }
 }
 
