@@ -119,6 +119,18 @@ pub enum Finding {
         /// What is wrong with it.
         fault: HeaderFault,
     },
+    /// Before the newest snapshot, which covers it: damaged, or written over in part by a set that power took before it was
+    /// acknowledged. Which of the two cannot be told; the current state needs none of it.
+    Older {
+        /// Where.
+        offset: u64,
+        /// Logical journal offset.
+        logical: u64,
+        /// Last whole set before it.
+        after: u64,
+        /// What is wrong with it.
+        fault: HeaderFault,
+    },
     /// Whole, but void: behind a torn set, or of a generation that was taken over from.
     Void {
         /// Where.
@@ -210,6 +222,7 @@ impl Finding {
         match self {
             Self::Torn { offset, .. }
             | Self::Corrupt { offset, .. }
+            | Self::Older { offset, .. }
             | Self::Void { offset, .. }
             | Self::Stale { offset, .. }
             | Self::SnapshotCorrupt { offset, .. }
@@ -236,7 +249,9 @@ impl Finding {
         match self {
             Self::Unreadable { .. } | Self::SealLost { .. } => true,
             Self::SnapshotCorrupt { fault, .. } => *fault == PayloadFault::Unreadable,
-            Self::Torn { fault, .. } | Self::Corrupt { fault, .. } => fault.is_unreadable(),
+            Self::Torn { fault, .. } | Self::Corrupt { fault, .. } | Self::Older { fault, .. } => {
+                fault.is_unreadable()
+            }
             _ => false,
         }
     }
@@ -274,6 +289,13 @@ impl fmt::Display for Finding {
             } => write!(
                 f,
                 "corrupt set behind sequence {after} at offset {offset}: {fault}; sets up to sequence {floor} were committed"
+            ),
+            Self::Older {
+                offset, after, fault, ..
+            } => write!(
+                f,
+                "older set behind sequence {after} at offset {offset}: {fault}; damaged, or written over when power went; \
+                 a newer snapshot covers it"
             ),
             Self::Void {
                 offset,

@@ -218,8 +218,12 @@ impl Reader {
                 Err(fault) => fault,
             };
             if !grown && self.is_damage(source, head, &place, end, &fault)? {
-                let finding = corrupt_finding(self.geometry(), &place, newest.sequence, fault);
-                scrubbed.findings.push(finding);
+                scrubbed.findings.push(Finding::Older {
+                    offset: self.geometry().journal_offset(place.logical),
+                    logical: place.logical,
+                    after: place.sequence,
+                    fault,
+                });
             }
             break;
         }

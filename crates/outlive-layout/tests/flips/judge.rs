@@ -181,9 +181,14 @@ type Named<'a> = dyn Fn(&dyn Fn(&Finding) -> bool) -> Result<(), String> + 'a;
 
 fn set_found(model: &Model, number: usize, outcome: &Outcome, named: &Named<'_>) -> Result<(), String> {
     let set = &model.sets[number];
-    named(&|finding| {
-        matches!(finding, Finding::Corrupt { offset, after, .. }
-        if *offset == set.offset as u64 && *after == set.after)
+    named(&|finding| match finding {
+        Finding::Corrupt { offset, after, .. } if set.current => {
+            *offset == set.offset as u64 && *after == set.after
+        }
+        Finding::Older { offset, after, .. } if !set.current => {
+            *offset == set.offset as u64 && *after == set.after
+        }
+        _ => false,
     })?;
     if !set.current {
         return match (&outcome.read, &outcome.recovered) {

@@ -138,7 +138,7 @@ fn set_of(finding: &Finding) -> Option<ScrubbedSet> {
             generation, sequence, ..
         } => of(SetKind::Snapshot, *generation, *sequence),
         Finding::SnapshotLost { sequence, .. } => of(SetKind::Snapshot, 0, *sequence),
-        Finding::Corrupt { after, fault, .. } => match fault {
+        Finding::Corrupt { after, fault, .. } | Finding::Older { after, fault, .. } => match fault {
             HeaderFault::Payload {
                 generation, sequence, ..
             }
