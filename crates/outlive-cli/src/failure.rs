@@ -53,6 +53,28 @@ impl Failure {
         )
     }
 
+    /// An address could not be listened at; `option` is how another one is named.
+    pub(crate) fn listening(
+        what: &str,
+        address: std::net::SocketAddr,
+        error: &io::Error,
+        option: &str,
+    ) -> Self {
+        let failure = Self::new(
+            Exit::Failure,
+            format!("cannot listen for {what} on {address}: {error}"),
+        );
+        match error.kind() {
+            io::ErrorKind::AddrInUse => failure.and(&format!(
+                "another process listens there: end it, or name another address with {option}"
+            )),
+            io::ErrorKind::AddrNotAvailable => failure.and(&format!(
+                "this host has no such address: name one that it has with {option}"
+            )),
+            _ => failure,
+        }
+    }
+
     /// Any other error, with its whole chain of causes.
     pub(crate) fn from_error(exit: Exit, error: &dyn StdError) -> Self {
         Self::new(exit, chain(error))

@@ -18,18 +18,23 @@ pub(crate) struct Input {
 impl Input {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         match path {
-            None => Ok(Self::stdin()),
-            Some(path) if path.as_os_str() == "-" => Ok(Self::stdin()),
+            None => Self::stdin(),
+            Some(path) if path.as_os_str() == "-" => Self::stdin(),
             Some(path) => Self::file(path).map_err(|error| Failure::file("read", path, &error)),
         }
     }
 
-    fn stdin() -> Self {
-        Self {
+    fn stdin() -> Result<Self, Failure> {
+        if stdin_was_closed() {
+            return Err(Failure::usage(
+                "standard input is closed: name a file, or feed what is to be stored",
+            ));
+        }
+        Ok(Self {
             name: "standard input".into(),
             len: None,
             reader: Box::new(io::stdin()),
-        }
+        })
     }
 
     fn file(path: &Path) -> io::Result<Self> {
@@ -120,6 +125,20 @@ impl Lines {
         }
         Ok(Some(line))
     }
+}
+
+/// Whether this process was started without a standard input. The runtime then opens `/dev/null` in its place, for reading and
+/// writing, which nobody does who means it: a set without a byte is not to replace another because of that.
+fn stdin_was_closed() -> bool {
+    use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, makedev};
+
+    const NULL: (u32, u32) = (1, 3);
+    let stdin = io::stdin();
+    let is_null = fstat(&stdin).is_ok_and(|there| {
+        FileType::from_raw_mode(there.st_mode) == FileType::CharacterDevice
+            && there.st_rdev == makedev(NULL.0, NULL.1)
+    });
+    is_null && fcntl_getfl(&stdin).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR)
 }
 
 #[cfg(test)]

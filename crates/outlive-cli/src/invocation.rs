@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outlive::threads::check_room;
 use outlive::{Context, Session, SessionOptions};
 
 use crate::arguments::Shared;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
+
+/// A session's control thread, what blocks beside it, and a primary's own.
+const SESSION_THREADS: usize = 3;
 
 /// What every command gets.
 #[derive(Clone, Debug)]
@@ -36,7 +41,10 @@ impl Invocation {
         let options = SessionOptions {
             retry_for: self.retry_for,
         };
-        Ok(Session::connect_with(&self.context()?, options)?)
+        let context = self.context()?;
+        check_room(SESSION_THREADS)
+            .map_err(|error| Failure::new(Exit::Failure, format!("cannot start threads: {error}")))?;
+        Ok(Session::connect_with(&context, options)?)
     }
 
     /// Where the context file is, or is to be.

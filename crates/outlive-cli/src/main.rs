@@ -25,6 +25,7 @@ mod views;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         }
     };
     logging::start(arguments.shared.verbose);
+    outgrow_limits_alive();
     let invocation = Invocation::new(&arguments.shared);
     match commands::run(&arguments.command, &invocation) {
         Ok(()) => Exit::Success.into(),
@@ -56,6 +58,14 @@ fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// A write beyond the limit on a file's length (`ulimit -f`) is an error of that write, as on a full disk, and not the end of
+/// the process: the system's signal for it is taken, and nothing done about it.
+fn outgrow_limits_alive() {
+    // Where it cannot be taken, things are as the system has them.
+    let taken = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    debug_assert!(taken.is_ok(), "this signal may be taken");
 }
 
 /// One line on standard error; nobody is left to be told if that is closed.

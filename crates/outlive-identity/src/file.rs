@@ -65,16 +65,19 @@ pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, IdentityErr
 
 /// Replaces a file in one step, so that whoever reads it sees the old one or the new one, whole.
 pub(crate) fn write(path: &Path, text: &str, mode: u32) -> Result<(), IdentityError> {
-    let write = || {
+    let temporary = || {
         let mut name = OsString::from(".");
         name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
         name.push(format!(".{}", std::process::id()));
         let temporary = path.with_file_name(name);
         // A leftover, or what somebody put there to have the key written into it.
         match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(temporary),
         }
+    };
+    let temporary = temporary().map_err(IdentityError::file("write", path))?;
+    let write = || {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -90,7 +93,11 @@ pub(crate) fn write(path: &Path, text: &str, mode: u32) -> Result<(), IdentityEr
             _ => Ok(()),
         }
     };
-    write().map_err(IdentityError::file("write", path))
+    write().map_err(|error| {
+        // A part of a key is not to lie about where the disk is full, nor to keep it full.
+        let _ = fs::remove_file(&temporary);
+        IdentityError::file("write", path)(error)
+    })
 }
 
 /// Makes a folder that only its owner may enter; one that is there is refused where others may change it.

@@ -226,6 +226,8 @@ async fn listen(address: SocketAddr, insecure: bool) -> Result<TcpListener, Serv
 
 async fn accept(listener: TcpListener, face: Face, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(shared.max_clients.min(Semaphore::MAX_PERMITS)));
+    // Said once, and not twenty times in a second for as long as it lasts.
+    let mut refused = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -234,11 +236,16 @@ async fn accept(listener: TcpListener, face: Face, shared: Arc<Shared>, mut stop
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a client");
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::error!(%error, "cannot accept clients: newcomers wait until this is over");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        if std::mem::take(&mut refused) {
+            tracing::info!("clients can be accepted again");
+        }
         match room.clone().try_acquire_owned() {
             Ok(place) => {
                 let (shared, stopped) = (shared.clone(), stopped.clone());

@@ -2,7 +2,7 @@
 
 use crate::reader::READ_CHUNK_BYTES;
 use crate::set::{SET_ALIGN, SET_HEADER_BYTES, SET_MAGIC};
-use crate::source::is_unreadable;
+use crate::source::{is_unreadable, zeroed};
 use crate::{Finding, Geometry, HeaderFault, ReadError, RegionId, SetHeader, SetKind, Source};
 
 const HEADER: u64 = SET_HEADER_BYTES as u64;
@@ -297,7 +297,7 @@ impl Journal {
             let offset = self.geometry.journal_offset(logical);
             self.forget();
             if self.buffer.len() < index(piece) {
-                self.buffer = vec![0; index(piece)];
+                self.buffer = zeroed(index(piece))?;
             }
             while let Err(error) = source.read_at(offset, &mut self.buffer[..index(piece)]) {
                 // What is asked for may be readable where the whole piece is not.

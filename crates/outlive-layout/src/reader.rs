@@ -17,7 +17,7 @@ use crate::finding::{Finding, HeaderFault, PayloadFault};
 use crate::head::Head;
 use crate::journal::{Journal, Place};
 use crate::set::{SET_HEADER_BYTES, SetKind};
-use crate::source::LOOKS_AT_UNREADABLE;
+use crate::source::{LOOKS_AT_UNREADABLE, zeroed};
 use crate::{Geometry, ReadError, RegionId, Seal, Set, Source};
 
 /// The journal is read in pieces of this size: large enough that a network's round trip does not count,
@@ -450,7 +450,7 @@ impl Reader {
     ) -> Result<Result<Vec<u8>, PayloadFault>, ReadError<S::Error>> {
         let offset = self.geometry().slot_offset(seal.slot);
         let length = usize::try_from(seal.length).expect("a valid seal's length lies within its slot");
-        let mut payload = vec![0; length];
+        let mut payload = zeroed(length)?;
         let mut read = source.read_at(offset, &mut payload);
         for _ in 1..LOOKS_AT_UNREADABLE {
             if !read.as_ref().is_err_and(S::is_unreadable) {

@@ -44,6 +44,14 @@ impl<S: Source + ?Sized> Source for &mut S {
     }
 }
 
+/// So many zero bytes, or an error where memory does not go so far: a set may be larger than the process that reads it.
+pub(crate) fn zeroed<E: std::error::Error + 'static>(len: usize) -> Result<Vec<u8>, ReadError<E>> {
+    let room = Vec::<u8>::new().try_reserve_exact(len);
+    room.map_err(|_| ReadError::Memory { bytes: len as u64 })?;
+    // Asked for as zeroes the system gives pages when they are touched, which filling them here would do.
+    Ok(vec![0; len])
+}
+
 /// Why a region could not be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -73,6 +81,14 @@ pub enum ReadError<E: std::error::Error + 'static> {
     Busy {
         /// Bound that was reached.
         attempts: u32,
+    },
+    /// This process has no memory for a set, which is none of the region's fault.
+    #[error(
+        "no memory for {bytes} bytes of a set: a limit of this process or its host leaves no room for them"
+    )]
+    Memory {
+        /// Bytes wanted at once.
+        bytes: u64,
     },
     /// No set of that sequence is kept.
     #[error("no set with sequence {sequence} is kept")]

@@ -14,6 +14,9 @@ pub enum AttachError {
     /// The catalog's data connection failed.
     #[error("cannot reach the catalog over the fabric")]
     Fabric(#[from] FabricError),
+    /// The system gives no thread.
+    #[error("cannot start the thread that writes the catalog")]
+    Thread(#[source] std::io::Error),
     /// The catalog's bytes are damaged: run `fsck` on the medium.
     #[error("the catalog is damaged: {0}")]
     Catalog(String),

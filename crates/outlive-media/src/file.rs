@@ -42,15 +42,10 @@ impl FileMedia {
             path: path.to_owned(),
             source,
         };
+        check_kind(path)?;
         let (file, made) = open_or_make(path, size.is_some())?;
         lock(&file, path, FlockOperation::NonBlockingLockExclusive)?;
         let found = file.metadata().map_err(opening)?;
-        if !found.is_file() {
-            return Err(opening(io::Error::new(
-                ErrorKind::InvalidInput,
-                "not a regular file",
-            )));
-        }
         if found.len() > 0 && !is_formatting(&file).map_err(opening)? {
             file.sync_data().map_err(opening)?;
             // Advice only: where the kernel cannot follow it, reads are as good as the cache is.
@@ -92,6 +87,7 @@ impl FileMedia {
             path: path.to_owned(),
             source,
         };
+        check_kind(path)?;
         let file = OpenOptions::new().read(true).write(repair).open(path);
         let file = file.map_err(|source| open_error(path, source))?;
         lock(&file, path, FlockOperation::NonBlockingLockExclusive)?;
@@ -143,8 +139,28 @@ impl Media for FileMedia {
         write_zeros(&self.file, at, len).map_err(|source| MediaError::Store { at, len, source })
     }
 
+    /// Fails, too, where somebody has cut the file off under the unit: what lay behind is gone, and writing there again
+    /// would only hide it.
     fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        let now = self.file.metadata()?.len();
+        if now < self.len {
+            let why = format!("somebody truncated it from {} to {now} bytes", self.len);
+            return Err(io::Error::other(why));
+        }
+        Ok(())
+    }
+}
+
+/// Before it is opened: opening a pipe would wait for its other end, and a device may act on it.
+fn check_kind(path: &Path) -> Result<(), MediaError> {
+    match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() => Err(MediaError::Open {
+            path: path.to_owned(),
+            source: io::Error::new(ErrorKind::InvalidInput, "not a regular file"),
+        }),
+        // What cannot be looked at is not opened either, with a better reason.
+        _ => Ok(()),
     }
 }
 

@@ -224,11 +224,20 @@ impl Context {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        self.write_new(&temporary)
+            .and_then(|()| fs::rename(&temporary, path))
+            .inspect_err(|_| {
+                // A part of a key is not to lie about where the disk is full, nor to keep it full.
+                let _ = fs::remove_file(&temporary);
+            })
+    }
+
+    fn write_new(&self, path: &Path) -> std::io::Result<()> {
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&temporary)?;
+            .open(path)?;
         // Whatever the process's mask took away.
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         let written = Written {
@@ -245,8 +254,7 @@ impl Context {
         drop(Zeroizing::new(written.key));
         encoded?;
         file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        file.sync_all()
     }
 }
 

@@ -319,6 +319,9 @@ impl Error {
                 tries: attempts,
             },
             ReadError::NoSuchSet { sequence } => Self::NoSuchSet { region, sequence },
+            ReadError::Memory { .. } => Self::Limit {
+                reason: error.to_string(),
+            },
             error => Self::Protocol {
                 reason: error.to_string(),
             },

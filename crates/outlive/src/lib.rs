@@ -63,6 +63,7 @@ mod session;
 mod set;
 mod spec;
 mod status;
+pub mod threads;
 mod transport;
 
 pub use access::{AccessRight, IdentityView, IssueOptions, IssuedIdentity};

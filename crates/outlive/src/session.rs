@@ -317,8 +317,16 @@ impl Session {
             take_over,
             owner: label(owner),
         };
+        let mut granted_generation = None;
         link::connect(self.control.transport(), name, retry_for, |left| {
-            self.open(name, left, request.clone())
+            // It is ours once it was granted, whether or not the unit then lets us in: asking anew would be refused, because we
+            // own it ourselves.
+            if let Some(generation) = granted_generation {
+                return self.reconnect_grant(name, generation, left);
+            }
+            let opened = self.open(name, left, request.clone())?;
+            granted_generation = opened.region.as_ref().map(|region| region.generation);
+            Ok(opened)
         })
     }
 

@@ -73,7 +73,8 @@ impl Kv {
         let session = invocation.session()?;
         let options = self.options();
         let output = invocation.output;
-        let runtime = tokio::runtime::Runtime::new()
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = outlive::threads::runtime(workers, "clients")
             .map_err(|error| Failure::new(Exit::Failure, format!("cannot start threads: {error}")))?;
         runtime.block_on(async {
             let server = Server::start(session, options).await.map_err(failure)?;
@@ -213,6 +214,9 @@ fn takeover(takeover: &Takeover) -> Value {
 }
 
 fn failure(error: ServeError) -> Failure {
+    if let ServeError::Listen { address, source } = &error {
+        return Failure::listening("clients", *address, source, "--listen or --sentinel");
+    }
     let exit = match &error {
         ServeError::NotLoopback(_) | ServeError::NothingToAdvertise(_) => Exit::Usage,
         _ => Exit::Failure,

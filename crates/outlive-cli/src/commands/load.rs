@@ -1,6 +1,8 @@
 //! `outlive load`: sets to standard output, or into a folder.
 
 use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -138,11 +140,24 @@ fn no_such_set(backup: &mut Backup, region: String, sequence: u64) -> Failure {
     }
 }
 
+/// In one step: what was there before stays whole where the disk is full or somebody presses Ctrl-C.
+fn write_whole(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // As any other file that is made: as far as the process's mask allows.
+    let mode = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new()
+        .prefix(".outlive.")
+        .permissions(mode)
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
 fn write_files(folder: &Path, sets: &[Set]) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(|error| Failure::file("make the folder", folder, &error))?;
     for set in sets {
         let path = folder.join(format!("{:020}.{}", set.sequence, set.kind));
-        fs::write(&path, &set.bytes).map_err(|error| Failure::file("write", &path, &error))?;
+        write_whole(folder, &path, &set.bytes).map_err(|error| Failure::file("write", &path, &error))?;
     }
     Ok(())
 }

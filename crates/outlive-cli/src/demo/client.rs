@@ -57,11 +57,11 @@ impl Crew {
     }
 
     /// Starts a thread for each client. They end when the gate is ended.
-    pub(crate) fn start(self: &Arc<Self>) -> Vec<std::thread::JoinHandle<()>> {
+    pub(crate) fn start(self: &Arc<Self>) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
         (0..self.ledgers.len())
             .map(|client| {
                 let crew = self.clone();
-                std::thread::spawn(move || {
+                std::thread::Builder::new().spawn(move || {
                     if let Err(error) = crew.work(client) {
                         let message = format!(
                             "client {client}: {}",

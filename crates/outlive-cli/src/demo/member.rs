@@ -119,7 +119,7 @@ impl Member {
             .map_err(|error| cannot("start the process", &error))?;
         let stdout = child.stdout.take().expect("its standard output was asked for");
         let (sender, events) = channel();
-        std::thread::spawn(move || {
+        let reading = std::thread::Builder::new().spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let Ok(event) = serde_json::from_str(&line) else {
                     continue;
@@ -129,6 +129,12 @@ impl Member {
                 }
             }
         });
+        if let Err(error) = reading {
+            // Nobody else ends it.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(cannot("start a thread for the process's output", &error));
+        }
         let mut member = Self {
             child,
             events,

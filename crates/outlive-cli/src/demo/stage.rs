@@ -159,7 +159,9 @@ impl<'a> Play<'a> {
         ));
         let addresses = [&primary, &backup].map(|member| member.address().to_owned());
         let crew = Crew::new(addresses.to_vec(), options.clients, options.seed);
-        let clients = crew.start();
+        let clients = crew
+            .start()
+            .map_err(|error| Failure::new(Exit::Failure, format!("cannot start threads: {error}")))?;
         teller.say(&format!("{} clients write", options.clients));
         let random = Random::new(options.seed);
         Ok(Self {

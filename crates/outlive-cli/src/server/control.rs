@@ -31,10 +31,8 @@ pub(crate) type Served = JoinHandle<Result<(), tonic::transport::Error>>;
 
 /// Binds the listener; clients that come now wait. Call it inside a tokio runtime.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    listen_at(address).map_err(|error| {
-        let message = format!("cannot listen for control connections on {address}: {error}");
-        Failure::new(Exit::Failure, message)
-    })
+    listen_at(address)
+        .map_err(|error| Failure::listening("control connections", address, &error, "--control"))
 }
 
 /// A listener whose queue is long enough for a flood. Call it inside a tokio runtime.

@@ -13,17 +13,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use outlive_manager::Manager;
 
-use crate::exit::Exit;
 use crate::failure::Failure;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves it until the runtime ends. Returns where.
 pub(super) async fn serve(address: SocketAddr, manager: Manager) -> Result<SocketAddr, Failure> {
-    let cannot_listen = |error| {
-        let message = format!("cannot listen for metrics on {address}: {error}");
-        Failure::new(Exit::Failure, message)
-    };
+    let cannot_listen = |error| Failure::listening("metrics", address, &error, "--metrics");
     let listener = super::control::listen_at(address).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
     let routes = Router::new().route("/metrics", get(answer)).with_state(manager);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use outlive_audit::Audit;
 use outlive_identity::ServerTls;
-use outlive_manager::Manager;
+use outlive_manager::{AttachError, Manager};
 use outlive_media::{MediaSpec, Volume};
 use outlive_unit::{AttachSecret, TlsPolicy, Unit, UnitError, UnitOptions};
 use tokio::runtime::Runtime;
@@ -72,12 +72,15 @@ impl Server {
         let unit = Unit::on(volume, unit_options);
         let data = unit
             .serve_data(options.data)
-            .map_err(|error| Failure::from_error(Exit::Failure, &error))?;
+            .map_err(|error| data_failure(&error))?;
         let runtime = control_runtime()?;
         let starting = Control::start(control, async |options| {
             let unit = unit.admin_client();
             let attached = Manager::attach(options.manager(unit, secret.proof().to_vec())).await;
-            attached.map_err(|error| Failure::from_error(Exit::MediaFailed, &error))
+            attached.map_err(|error| match &error {
+                AttachError::Thread(_) => Failure::from_error(Exit::Failure, &error),
+                error => Failure::from_error(Exit::MediaFailed, error),
+            })
         });
         let control = runtime.block_on(starting)?;
         let scrub = Background::start(&unit, &options.scrub)?;
@@ -127,11 +130,7 @@ impl Server {
 }
 
 fn control_runtime() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("control")
-        .enable_all()
-        .build()
+    outlive::threads::runtime(CONTROL_THREADS, "control")
         .map_err(|error| Failure::new(Exit::Failure, format!("cannot start threads: {error}")))
 }
 
@@ -148,6 +147,16 @@ fn reload(tls: &ServerTls, audit: &Audit) {
     }
     if let Err(error) = audit.reopen() {
         tracing::error!(%error, "the audit log cannot be opened anew");
+    }
+}
+
+/// Why the unit's data listener was not started.
+fn data_failure(error: &UnitError) -> Failure {
+    match error {
+        UnitError::Listen { address, source } => {
+            Failure::listening("data connections", *address, source, "--data")
+        }
+        error => Failure::from_error(Exit::Failure, error),
     }
 }
 

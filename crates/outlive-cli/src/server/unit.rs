@@ -69,13 +69,10 @@ impl UnitServer {
         unit_options.data_tls = options.data_tls;
         unit_options.audit = audit.clone();
         let unit = Unit::on(volume, unit_options);
-        let failed = |error| Failure::from_error(Exit::Failure, &error);
-        let data = unit.serve_data(options.data).map_err(failed)?;
+        let bound = unit.serve_data(options.data);
+        let data = bound.map_err(|error| super::data_failure(&error))?;
         let runtime = control_runtime()?;
-        let cannot_listen = |error| {
-            let message = format!("cannot listen for managers on {}: {error}", options.admin);
-            Failure::new(Exit::Failure, message)
-        };
+        let cannot_listen = |error| Failure::listening("managers", options.admin, &error, "--admin");
         let listener = {
             let _inside = runtime.enter();
             listen_at(options.admin).map_err(cannot_listen)?

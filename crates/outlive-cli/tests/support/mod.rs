@@ -197,11 +197,18 @@ impl Outcome {
 }
 
 impl Process {
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("the process starts");
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_with(command, Stdio::inherit())
+    }
+
+    /// What it says on standard error goes to this file.
+    pub(crate) fn start_logging(command: Command, log: &Path) -> Self {
+        let log = std::fs::File::create(log).expect("a file for what it says");
+        Self::start_with(command, Stdio::from(log))
+    }
+
+    fn start_with(mut command: Command, stderr: Stdio) -> Self {
+        let mut child = command.stderr(stderr).spawn().expect("the process starts");
         let stdout = child.stdout.take().expect("piped");
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {

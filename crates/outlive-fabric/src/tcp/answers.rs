@@ -276,6 +276,10 @@ impl Answers {
             return Err(out_of_step("a read", op));
         }
         if into.len() < *len {
+            // A process that may have less memory than it asks to read loses its connection, not its life.
+            if Vec::<u8>::new().try_reserve_exact(*len).is_err() {
+                return Err(Failure::lost(&std::io::ErrorKind::OutOfMemory.into()));
+            }
             *into = vec![0; *len];
         }
         if part == 0 {

@@ -19,7 +19,7 @@ use super::failures::Failures;
 use super::greet::{self, Challenged, Greeter, Unproven};
 use super::hello::Reply;
 use super::lobby::Lobby;
-use super::serve::serve;
+use super::serve::{CONNECTION_BYTES, has_room, serve};
 use super::socket::{self, Interest, Wake};
 use super::tls::Encryption;
 use super::unfinished::{Source, Stage};
@@ -202,19 +202,30 @@ fn join(thread: JoinHandle<()>) {
 
 fn accept_all(hub: &Arc<Hub>, listener: &TcpListener) {
     let mut last_id = 0;
+    // Said once, and not twenty times in a second for as long as it lasts.
+    let (mut refused, mut unserved) = (false, false);
     while !hub.closing.load(Ordering::SeqCst) {
         match listener.accept() {
             Ok((stream, peer)) => {
+                if std::mem::take(&mut refused) {
+                    tracing::info!("connections can be accepted again");
+                }
                 last_id += 1;
-                if let Err(error) = start(hub, stream, peer, ConnectionId(last_id)) {
-                    tracing::warn!(%peer, %error, "cannot serve a connection");
+                match start(hub, stream, peer, ConnectionId(last_id)) {
+                    Ok(()) => unserved = false,
+                    Err(error) if !std::mem::replace(&mut unserved, true) => {
+                        tracing::error!(%peer, %error, "cannot serve more connections: newcomers are turned away");
+                    }
+                    Err(error) => tracing::debug!(%peer, %error, "cannot serve a connection"),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let _ = socket::await_ready(listener, Interest::Input, Some(&hub.wake), None);
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::error!(%error, "cannot accept connections: newcomers wait until this is over");
+                }
                 let _ = socket::await_ready(&hub.wake, Interest::Input, None, Some(ACCEPT_PAUSE));
             }
         }
@@ -333,6 +344,11 @@ impl Newcomer<'_> {
     ) -> Result<(), Unproven> {
         let Self { hub, connection, .. } = *self;
         greeter.await_proof(challenged)?;
+        if !has_room() {
+            let what = "memory for the buffers of a connection, in bytes".into();
+            let limit = CONNECTION_BYTES as u64;
+            return Err(Unproven::Refused(Refusal::Limit { what, limit }));
+        }
         let place = Place::take(&hub.admitted, hub.limits.connections);
         let full = || Unproven::Refused(limit("connections", hub.limits.connections));
         let _place = place.ok_or_else(full)?;

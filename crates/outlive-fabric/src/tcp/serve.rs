@@ -31,6 +31,15 @@ const DIRECT_STEP_BYTES: u64 = 1 << 20;
 const _: () = assert!(DIRECT_BYTES + OP_HEADER_BYTES as u64 <= INBOX_BYTES as u64 / 2);
 const _: () = assert!(ANSWER_HEADER_BYTES + MAX_REASON_BYTES as usize <= OUTBOX_BYTES);
 
+/// What a connection's buffers take, and as much again for everything else that comes along with it.
+pub(super) const CONNECTION_BYTES: usize = 2 * (INBOX_BYTES + OUTBOX_BYTES);
+
+/// Whether there is memory to serve one more connection with. Running out of it in the middle would end the process, and
+/// everybody's connections; a moment before, it is one connection that is not let in.
+pub(super) fn has_room() -> bool {
+    Vec::<u8>::new().try_reserve_exact(CONNECTION_BYTES).is_ok()
+}
+
 /// Serves until the connection ends, and says why. Answers what it can on the way out; no byte is
 /// placed after it returns.
 pub(super) fn serve(

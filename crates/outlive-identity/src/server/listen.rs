@@ -158,11 +158,20 @@ struct Door {
 
 impl Door {
     async fn accept_all(self: Arc<Self>, listener: TcpListener) {
+        // Said once, and not fifty times in a second for as long as it lasts.
+        let mut refused = false;
         loop {
             match listener.accept().await {
-                Ok((stream, source)) => self.begin(stream, source),
+                Ok((stream, source)) => {
+                    if std::mem::take(&mut refused) {
+                        tracing::info!("control connections can be accepted again");
+                    }
+                    self.begin(stream, source);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a control connection");
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::error!(%error, "cannot accept control connections: newcomers wait until this is over");
+                    }
                     // Out of files, perhaps: one that has not proven anything gives its own back.
                     lock(&self.unfinished).evict();
                     tokio::time::sleep(ACCEPT_PAUSE).await;

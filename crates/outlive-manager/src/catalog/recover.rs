@@ -56,8 +56,7 @@ impl Recovered {
             writer: self.writer,
             catalog: Arc::clone(catalog),
         };
-        CatalogWriter::start(engine)
-            .map_err(|error| AttachError::Catalog(format!("its thread cannot be started: {error}")))
+        CatalogWriter::start(engine).map_err(AttachError::Thread)
     }
 }
 

@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use outlive_proto::v1::manager_client::ManagerClient;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Handle, Runtime};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Response, Status};
 use tower::service_fn;
 
-use crate::{Error, Result, Transport};
+use crate::{Error, Result, Transport, threads};
 
 /// How long making the connection, with its handshake, may take before it counts as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -51,14 +51,9 @@ impl Control {
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("outlive-control")
-            .enable_all()
-            .build()
-            .map_err(|error| Error::Limit {
-                reason: format!("cannot start the control thread: {error}"),
-            })?;
+        let runtime = threads::build(1, "outlive-control").map_err(|error| Error::Limit {
+            reason: format!("cannot start the control thread: {error}"),
+        })?;
         let channel = {
             let _inside = runtime.enter();
             let transport = Arc::clone(&transport);
