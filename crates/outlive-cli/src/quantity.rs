@@ -5,6 +5,8 @@ use std::time::Duration;
 /// Longest time that an option takes: a year. Beyond it deadlines overflow on some clocks.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// What is done again and again pauses in between.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 /// A certificate's time is told in seconds.
 const SHORTEST_VALIDITY: Duration = Duration::from_secs(1);
 /// Nothing outlives the development authority.
@@ -25,6 +27,16 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let time = parse_any_time(text)?;
     if time > LONGEST {
         Err("must not be longer than a year".to_owned())
+    } else {
+        Ok(time)
+    }
+}
+
+/// As [`parse_time`], of what is done again and again.
+pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
+    let time = parse_time(text)?;
+    if time < SHORTEST_INTERVAL {
+        Err("must not be shorter than a millisecond; write for example 1h".to_owned())
     } else {
         Ok(time)
     }
@@ -82,6 +94,10 @@ mod tests {
         assert_eq!(parse_time("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_time("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse_time("2 m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_interval("1ms"), Ok(Duration::from_millis(1)));
+        for wrong in ["0", "0s", "999us", "9999999h"] {
+            assert!(parse_interval(wrong).is_err(), "{wrong:?}");
+        }
         for wrong in ["", "ms", "5 parsecs", "-3s", "1e400", "9999999h", ".", "1.2.3s"] {
             assert!(parse_time(wrong).is_err(), "{wrong:?}");
         }

@@ -174,6 +174,9 @@ pub(crate) fn unit(unit: &UnitView) -> Value {
             "bytes": scrub.bytes,
             "found": scrub.found,
             "findings": scrub.findings,
+            "incomplete": scrub.incomplete,
+            "incomplete_rounds": scrub.incomplete_rounds,
+            "outrun": scrub.outrun,
         })),
     })
 }

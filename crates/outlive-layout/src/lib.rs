@@ -29,6 +29,7 @@ pub mod head;
 pub mod heartbeat;
 mod journal;
 pub mod metadata;
+pub mod raw;
 pub mod reader;
 pub mod recovery;
 pub mod region;

@@ -68,11 +68,22 @@ impl Volume {
         Ok(next.manager_generation)
     }
 
-    /// What is wrong with the superblock's copies, in words; the other one serves, and the next start writes both anew. Reads them.
+    /// What is wrong with the superblock's copies, in words; the other one serves, and the next start writes both anew. Reads them,
+    /// and holds nobody up meanwhile. Nothing where the medium has failed: it says so itself, and serves no reads.
     pub fn superblock_problems(&self) -> Vec<String> {
-        // Nobody writes one meanwhile.
-        let current = self.lock();
-        let copies = Superblock::read_copies(&self.medium);
+        // What is written meanwhile is looked at again.
+        let mut current = *self.lock();
+        let copies = loop {
+            let copies = Superblock::read_copies(&self.medium);
+            let now = *self.lock();
+            if now == current {
+                break copies;
+            }
+            current = now;
+        };
+        if self.medium.failure().is_some() {
+            return Vec::new();
+        }
         let wrong = copies.iter().enumerate().filter_map(|(index, copy)| {
             let problem = match copy {
                 Copy::Valid(found) if same_numbers(found, &current) => return None,

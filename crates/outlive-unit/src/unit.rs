@@ -166,6 +166,11 @@ impl Unit {
         *self.core.scrub() = Some(state);
     }
 
+    /// What was told last about scrubbing.
+    pub fn scrub_told(&self) -> Option<ScrubState> {
+        self.core.scrub().clone()
+    }
+
     /// What was done since it was opened.
     pub fn totals(&self) -> Totals {
         self.core.totals()

@@ -10,6 +10,7 @@ mod source;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use outlive_layout::metadata::METADATA_PAGE_BYTES;
 use outlive_layout::{ReadError, Reader};
 
 pub use self::pace::Pace;
@@ -21,8 +22,6 @@ use crate::{Error, RegionKind, Result, Session};
 
 /// How often a metadata page is looked at before it counts as damaged: its unit may just be writing it.
 const LOOKS: usize = 3;
-/// A raw region's unreadable bytes are named in pieces of this size.
-const PAGE_BYTES: u64 = 4096;
 
 /// How to scrub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +166,7 @@ impl Scrubber {
             progress,
         };
         if raw {
-            read_all(&mut source, len, &mut report)?;
+            report.raw(&outlive_layout::raw::scan(&mut source, len)?);
         } else {
             let mut reader = Reader::open(&mut source, id, len)?;
             report.checkpoint(reader.scrub(&mut source, &mut |_| {})?);
@@ -186,50 +185,13 @@ fn metadata(link: &mut Link) -> std::result::Result<Option<String>, ReadError<Pa
             Err(error) => {
                 return Err(ReadError::Source {
                     offset: 0,
-                    len: PAGE_BYTES,
+                    len: METADATA_PAGE_BYTES as u64,
                     source: PacedError::Link(error),
                 });
             }
         }
     }
     Ok(wrong)
-}
-
-/// A raw region's bytes mean what its owner says: what can be said of them is whether they can be read.
-fn read_all(
-    source: &mut Paced<'_, '_>,
-    len: u64,
-    report: &mut ScrubReport,
-) -> std::result::Result<(), ReadError<PacedError>> {
-    use outlive_layout::Source;
-    let mut page = vec![0; usize::try_from(PAGE_BYTES).expect("small")];
-    let mut piece = vec![0; outlive_layout::reader::SCRUB_CHUNK_BYTES];
-    let mut read = |offset: u64, into: &mut [u8]| match source.read_at(offset, into) {
-        Ok(()) => Ok(true),
-        Err(error) if Paced::is_unreadable(&error) => Ok(false),
-        Err(error) => Err(ReadError::Source {
-            offset,
-            len: into.len() as u64,
-            source: error,
-        }),
-    };
-    let mut at = 0;
-    while at < len {
-        let now = usize::try_from(len - at).unwrap_or(usize::MAX).min(piece.len());
-        if !read(at, &mut piece[..now])? {
-            let end = at + now as u64;
-            for offset in (at..end).step_by(page.len()) {
-                let now = usize::try_from(end - offset)
-                    .unwrap_or(usize::MAX)
-                    .min(page.len());
-                if !read(offset, &mut page[..now])? {
-                    report.unreadable(offset, now as u64);
-                }
-            }
-        }
-        at += now as u64;
-    }
-    Ok(())
 }
 
 /// A pause that ends early where `stop` says so.

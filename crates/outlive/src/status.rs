@@ -187,6 +187,12 @@ pub struct BackgroundScrub {
     pub found: u64,
     /// The first few of it, in words.
     pub findings: Vec<String>,
+    /// Why the last round did not read everything, which is then none of `rounds`.
+    pub incomplete: Option<String>,
+    /// How many rounds did not.
+    pub incomplete_rounds: u64,
+    /// Regions of which parts were overwritten before they could be verified in the last round.
+    pub outrun: u64,
 }
 
 /// A pair as its members report it.
@@ -370,6 +376,9 @@ impl From<v1::UnitStatus> for UnitView {
                 bytes: state.bytes,
                 found: state.found,
                 findings: state.findings,
+                incomplete: Some(state.incomplete).filter(|reason| !reason.is_empty()),
+                incomplete_rounds: state.incomplete_rounds,
+                outrun: state.outrun,
             }),
         }
     }

@@ -14,7 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::invocation::Invocation;
 use crate::output::{count, size};
 use crate::progress;
-use crate::quantity::{parse_size, parse_time};
+use crate::quantity::{parse_interval, parse_size};
 
 /// Longest time in which Ctrl-C goes unnoticed between two rounds.
 const NOTICE_INTERRUPT: Duration = Duration::from_millis(50);
@@ -38,7 +38,7 @@ pub(crate) struct Scrub {
     #[arg(long, conflicts_with = "every")]
     once: bool,
     /// Begin another round so long after the last one began, until Ctrl-C
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_interval)]
     every: Option<Duration>,
     /// Every region of the unit: fail where one may not be read
     #[arg(long, conflicts_with = "names")]
@@ -51,6 +51,8 @@ struct Tally {
     regions: u64,
     sets: u64,
     problems: u64,
+    /// Regions of which parts were overwritten before they could be verified.
+    outrun: u64,
     skipped: Vec<String>,
     interrupted: bool,
 }
@@ -78,7 +80,8 @@ impl Scrub {
             };
             let outcome = round.run();
             let tally = round.tally;
-            problems += tally.problems;
+            // Each round finds the same again.
+            problems = problems.max(tally.problems);
             invocation
                 .output
                 .result(&tally.json(scrubber.bytes_read()), || tally.text())?;
@@ -224,6 +227,7 @@ impl Round<'_> {
         name.clone_into(&mut report.region);
         self.tally.regions += u64::from(!catalog);
         self.tally.sets += report.sets;
+        self.tally.outrun += u64::from(report.outrun);
         let damaged = report.findings.iter().filter(|finding| finding.damaged);
         self.tally.problems += damaged.count() as u64;
         self.invocation
@@ -305,6 +309,7 @@ impl Tally {
             "regions": self.regions,
             "sets": self.sets,
             "problems": self.problems,
+            "outrun": self.outrun,
             "skipped": self.skipped,
             "bytes_read": bytes_read,
             "interrupted": self.interrupted,
@@ -318,6 +323,12 @@ impl Tally {
             count(self.regions, "region"),
             count(self.problems, "problem")
         );
+        if self.outrun > 0 {
+            text.push_str(&format!(
+                ", parts of {} overwritten before they could be verified",
+                count(self.outrun, "region")
+            ));
+        }
         if !self.skipped.is_empty() {
             text.push_str(&format!(", no right to read {}", self.skipped.join(", ")));
         }

@@ -66,7 +66,7 @@ fn unit(unit: &UnitView) -> String {
             .map(|problem| format!("DAMAGED     {problem}")),
     );
     if let Some(scrub) = &unit.scrub {
-        lines.push(match (scrub.rounds, scrub.found) {
+        lines.push(match (scrub.ended_unix_ms, scrub.found) {
             (0, _) => "scrub       the first round is not over yet".to_owned(),
             (_, found) => format!(
                 "scrub       {} verified in the round that ended {}, {}",
@@ -75,6 +75,15 @@ fn unit(unit: &UnitView) -> String {
                 count(found, "problem")
             ),
         });
+        if let Some(reason) = &scrub.incomplete {
+            lines.push(format!("INCOMPLETE  scrub: {reason}"));
+        }
+        if scrub.outrun > 0 {
+            lines.push(format!(
+                "scrub       parts of {} were overwritten faster than they could be verified",
+                count(scrub.outrun, "region")
+            ));
+        }
         lines.extend(
             scrub
                 .findings

@@ -13,7 +13,7 @@ use clap::Args;
 use outlive::{Pace, ScrubOptions};
 use outlive_layout::catalog::{Catalog, Extent, RegionEntry};
 use outlive_layout::metadata::METADATA_PAGE_BYTES;
-use outlive_layout::{ReadError, ReadOptions, Reader, RegionId, RegionKind, Source};
+use outlive_layout::{ReadError, ReadOptions, Reader, RegionId, RegionKind, Source, raw};
 use outlive_media::{MediaError, Medium};
 use outlive_proto::v1::ScrubState;
 use outlive_unit::Unit;
@@ -21,19 +21,23 @@ use outlive_unit::Unit;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fsck::{Extents, replay};
-use crate::quantity::{parse_size, parse_time};
+use crate::quantity::{parse_interval, parse_size};
 
 /// Longest time in which the end of the process goes unnoticed.
 const SLICE: Duration = Duration::from_millis(50);
 /// Findings that status tells in words; the log has all of them.
 const TOLD: usize = 16;
 
+/// How often the catalog is tried while a manager writes to it: each try is several already.
+const CATALOG_TRIES: u32 = 20;
+
 /// How a unit scrubs in the background.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ScrubArguments {
     /// Verify everything on the medium in the background, so long after the last round began; default: never, since it
-    /// costs device time and cache that only you can spare
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    /// costs device time and cache that only you can spare. Of a file it reads what the kernel caches from the cache and
+    /// not from the device
+    #[arg(long, value_name = "TIME", value_parser = parse_interval)]
     scrub_every: Option<Duration>,
     /// Most bytes that --scrub-every reads in a second
     #[arg(long, value_name = "BYTES", default_value_t = ScrubOptions::DEFAULT_RATE, value_parser = parse_size)]
@@ -59,6 +63,7 @@ impl Background {
             stop: Arc::clone(&stop),
             state: ScrubState::default(),
             known: BTreeSet::new(),
+            complete: BTreeSet::new(),
         };
         let thread = std::thread::Builder::new().name("scrub".to_owned());
         let thread = thread.spawn(move || task.run(every));
@@ -75,7 +80,7 @@ impl Drop for Background {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // One that panicked has said so.
+            // One that panicked has said so, in status, too.
             let _ = thread.join();
         }
     }
@@ -86,24 +91,45 @@ struct Task {
     pace: Pace,
     stop: Arc<AtomicBool>,
     state: ScrubState,
-    /// What the last round found, so that the log tells each thing once.
+    /// What was told last, so that the log tells each thing once.
     known: BTreeSet<String>,
+    /// What the last round found that read everything: one that did not disproves none of it.
+    complete: BTreeSet<String>,
 }
 
-/// Why a round ended early.
+/// Why something was not read.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("the unit ends")]
     Stopped,
     #[error(transparent)]
     Media(MediaError),
+    /// This part of the medium was not, for a reason that is none of the medium's; others can be.
+    #[error("{0}")]
+    Unread(String),
 }
 
 /// What a round found.
 #[derive(Default)]
 struct Round {
     sets: u64,
+    outrun: u64,
     damage: BTreeSet<String>,
+    /// The first reason why not everything was read.
+    incomplete: Option<String>,
+}
+
+impl Round {
+    /// Notes what was not read, unless nothing else can be either.
+    fn go_on(&mut self, outcome: Result<(), Broken>) -> Result<(), Broken> {
+        match outcome {
+            Err(Broken::Unread(reason)) => {
+                self.incomplete.get_or_insert(reason);
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
 }
 
 impl Task {
@@ -111,11 +137,13 @@ impl Task {
         self.unit.tell_scrub(self.state.clone());
         loop {
             let began = Instant::now();
-            match self.round() {
-                Ok(round) => self.tell(round),
+            let mut round = Round::default();
+            match self.round(&mut round) {
+                Ok(()) => {}
                 Err(Broken::Stopped) => return,
-                Err(error) => tracing::error!(%error, "scrubbing was broken off"),
+                Err(error) => round.incomplete = Some(format!("broken off: {error}")),
             }
+            self.tell(round);
             while began.elapsed() < every {
                 if self.stop.load(Ordering::Relaxed) {
                     return;
@@ -125,7 +153,13 @@ impl Task {
         }
     }
 
-    fn tell(&mut self, round: Round) {
+    fn tell(&mut self, mut round: Round) {
+        if let Some(reason) = &round.incomplete {
+            tracing::error!(reason, "scrubbing did not read everything");
+            round.damage.extend(self.complete.iter().cloned());
+        } else {
+            self.complete.clone_from(&round.damage);
+        }
         for finding in round.damage.difference(&self.known) {
             tracing::error!(finding, "scrubbing found damage");
         }
@@ -133,53 +167,68 @@ impl Task {
             tracing::info!(finding, "scrubbing found damage before, and not any more");
         }
         let ended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let incomplete = u64::from(round.incomplete.is_some());
         self.state = ScrubState {
-            rounds: self.state.rounds + 1,
+            rounds: self.state.rounds + 1 - incomplete,
             ended_unix_ms: u64::try_from(ended.as_millis()).unwrap_or(u64::MAX),
             sets: round.sets,
             bytes: self.pace.bytes(),
             found: round.damage.len() as u64,
             findings: round.damage.iter().take(TOLD).cloned().collect(),
+            incomplete: round.incomplete.unwrap_or_default(),
+            incomplete_rounds: self.state.incomplete_rounds + incomplete,
+            outrun: round.outrun,
         };
         self.known = round.damage;
         self.unit.tell_scrub(self.state.clone());
     }
 
-    fn round(&mut self) -> Result<Round, Broken> {
-        let mut round = Round::default();
+    fn round(&mut self, round: &mut Round) -> Result<(), Broken> {
         let superblock = self.unit.volume().superblock_problems();
         round.damage.extend(superblock);
         let (id, extent) = self.catalog_extent();
-        self.checkpoint("catalog", id, vec![extent], 0, extent.len, &mut round)?;
-        let Some(catalog) = self.catalog()? else {
-            return Ok(round);
+        let scrubbed = self.checkpoint("catalog", id, vec![extent], 0, extent.len, round);
+        round.go_on(scrubbed)?;
+        let catalog = match self.catalog(round) {
+            Ok(catalog) => catalog,
+            // Which regions there are is not known.
+            Err(error) => return round.go_on(Err(error)),
         };
         for entry in catalog.regions_by_name() {
             let mut found = Round::default();
-            let skip = METADATA_PAGE_BYTES as u64;
-            if entry.kind == RegionKind::Checkpoint {
-                self.checkpoint(
-                    &entry.name,
-                    entry.region,
-                    entry.extents.clone(),
-                    skip,
-                    entry.size,
-                    &mut found,
-                )?;
-            } else {
-                self.raw(entry, &mut found)?;
-            }
-            // What was deleted or grown meanwhile was read where something else lies by now.
-            let same = |now: &Catalog| {
-                now.region_named(&entry.name)
-                    .is_some_and(|now| same_place(now, entry))
-            };
-            if found.damage.is_empty() || self.catalog()?.as_ref().is_some_and(same) {
-                round.damage.append(&mut found.damage);
-            }
+            let scrubbed = self.region(entry, &mut found);
+            found.go_on(scrubbed)?;
+            let moved =
+                (!found.damage.is_empty() || found.incomplete.is_some()) && self.has_moved(entry, round)?;
             round.sets += found.sets;
+            if !moved {
+                round.outrun += found.outrun;
+                round.damage.append(&mut found.damage);
+                round.incomplete = round.incomplete.take().or(found.incomplete);
+            }
         }
-        Ok(round)
+        Ok(())
+    }
+
+    fn region(&mut self, entry: &RegionEntry, found: &mut Round) -> Result<(), Broken> {
+        if entry.kind == RegionKind::Checkpoint {
+            let skip = METADATA_PAGE_BYTES as u64;
+            let extents = entry.extents.clone();
+            self.checkpoint(&entry.name, entry.region, extents, skip, entry.size, found)
+        } else {
+            self.raw(entry, found)
+        }
+    }
+
+    /// Whether a region was deleted or grown meanwhile: then it was read where something else lies by now.
+    fn has_moved(&mut self, entry: &RegionEntry, round: &mut Round) -> Result<bool, Broken> {
+        match self.catalog(round) {
+            Ok(now) => Ok(now
+                .region_named(&entry.name)
+                .is_none_or(|now| !same_place(now, entry))),
+            // What was found stands where nothing disproves it.
+            Err(error) => round.go_on(Err(error)).map(|()| false),
+        }
     }
 
     fn catalog_extent(&self) -> (RegionId, Extent) {
@@ -191,22 +240,36 @@ impl Task {
         (RegionId(geometry.catalog_region), extent)
     }
 
-    /// The catalog as it is now; `None` where it cannot be read, which scrubbing it has told.
-    fn catalog(&mut self) -> Result<Option<Catalog>, Broken> {
+    /// The catalog as it is now. That it is damaged is found, too.
+    fn catalog(&mut self, round: &mut Round) -> Result<Catalog, Broken> {
         let (id, extent) = self.catalog_extent();
         let geometry = self.unit.volume().geometry();
         let allocatable = Extent {
             start: geometry.allocatable_start,
             len: geometry.allocatable_len,
         };
-        let mut source = self.paced(vec![extent], 0);
-        let read = Reader::open(&mut source, id, extent.len)
-            .and_then(|mut reader| reader.read(&mut source, &ReadOptions::default()));
-        match read {
-            Ok(reading) => Ok(replay(reading.snapshot.as_ref(), &reading.updates, allocatable).ok()),
-            Err(ReadError::Source { source, .. }) if !is_unreadable(&source) => Err(source),
-            Err(_) => Ok(None),
+        for _ in 0..CATALOG_TRIES {
+            let mut source = self.paced(vec![extent], 0);
+            let read = Reader::open(&mut source, id, extent.len)
+                .and_then(|mut reader| reader.read(&mut source, &ReadOptions::default()));
+            let problem = match read {
+                Ok(reading) => match replay(reading.snapshot.as_ref(), &reading.updates, allocatable) {
+                    Ok(catalog) => return Ok(catalog),
+                    Err(problem) => problem,
+                },
+                // A manager writes to it.
+                Err(ReadError::Busy { .. }) => {
+                    self.pause(SLICE)?;
+                    continue;
+                }
+                Err(error) => problem_of("catalog", error)?,
+            };
+            round.damage.insert(format!("catalog: {problem}"));
+            let reason = format!("no region was read, since the catalog cannot be: {problem}");
+            return Err(Broken::Unread(reason));
         }
+        let reason = "no region was read, since the catalog changed faster than it could be read";
+        Err(Broken::Unread(reason.to_owned()))
     }
 
     fn checkpoint(
@@ -224,38 +287,51 @@ impl Task {
         match scrubbed {
             Ok(scrubbed) => {
                 round.sets += scrubbed.sets;
+                round.outrun += u64::from(scrubbed.outrun);
                 let damage = scrubbed.findings.iter().filter(|finding| !finding.is_harmless());
                 round
                     .damage
                     .extend(damage.map(|finding| format!("{name}: {finding}")));
             }
-            Err(ReadError::Source { source, .. }) if !is_unreadable(&source) => return Err(source),
             Err(error) => {
-                round.damage.insert(format!("{name}: {error}"));
+                let problem = problem_of(name, error)?;
+                round.damage.insert(format!("{name}: {problem}"));
             }
         }
         Ok(())
     }
 
-    /// Its bytes mean what its owner says: what can be said of them is whether they can be read.
     fn raw(&mut self, entry: &RegionEntry, round: &mut Round) -> Result<(), Broken> {
         let mut source = self.paced(entry.extents.clone(), METADATA_PAGE_BYTES as u64);
-        let mut page = [0; METADATA_PAGE_BYTES];
-        for offset in (0..entry.size).step_by(page.len()) {
-            let len = usize::try_from(entry.size - offset)
-                .unwrap_or(usize::MAX)
-                .min(page.len());
-            match source.read_at(offset, &mut page[..len]) {
-                Ok(()) => {}
-                Err(error) if is_unreadable(&error) => {
-                    let finding = format!(
-                        "{}: the device cannot read {len} bytes at offset {offset}",
-                        entry.name
-                    );
-                    round.damage.insert(finding);
-                }
-                Err(error) => return Err(error),
+        let name = &entry.name;
+        let unread = match raw::scan(&mut source, entry.size) {
+            Ok(unread) => unread,
+            Err(error) => {
+                let problem = problem_of(name, error)?;
+                round.damage.insert(format!("{name}: {problem}"));
+                return Ok(());
             }
+        };
+        let messages = unread.messages();
+        round
+            .damage
+            .extend(messages.iter().map(|(_, message)| format!("{name}: {message}")));
+        match unread.gave_up_at {
+            Some(offset) => Err(Broken::Unread(format!(
+                "{name}: given up at offset {offset}, since the device fails"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn pause(&self, mut pause: Duration) -> Result<(), Broken> {
+        while !pause.is_zero() {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Broken::Stopped);
+            }
+            let now = pause.min(SLICE);
+            std::thread::sleep(now);
+            pause -= now;
         }
         Ok(())
     }
@@ -266,6 +342,18 @@ impl Task {
             extents: Extents::new(medium, extents).behind(skip),
             pace: &mut self.pace,
             stop: &self.stop,
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The last good round must not stand for those to come.
+            self.state.incomplete =
+                "scrubbing has ended by a panic, which the log has: restart the unit, and report it"
+                    .to_owned();
+            self.unit.tell_scrub(self.state.clone());
         }
     }
 }
@@ -311,6 +399,111 @@ fn is_unreadable(error: &Broken) -> bool {
     matches!(error, Broken::Media(error) if Extents::is_unreadable(error))
 }
 
+/// What is wrong with the bytes of a region that could not be read, where it is them.
+fn problem_of(name: &str, error: ReadError<Broken>) -> Result<String, Broken> {
+    match error {
+        ReadError::Source { source, .. } if !is_unreadable(&source) => Err(source),
+        error @ (ReadError::Source { .. } | ReadError::Corrupt { .. } | ReadError::NotACheckpoint) => {
+            Ok(error.to_string())
+        }
+        // Busy, or a limit of this process: nothing is known of the region.
+        error => Err(Broken::Unread(format!("{name}: {error}"))),
+    }
+}
+
 fn same_place(one: &RegionEntry, other: &RegionEntry) -> bool {
     (one.region, one.size, &one.extents) == (other.region, other.size, &other.extents)
+}
+
+#[cfg(test)]
+mod tests {
+    use outlive_media::MediaSpec;
+    use outlive_unit::{AttachSecret, UnitOptions};
+
+    use super::*;
+
+    fn task() -> Task {
+        let spec: MediaSpec = "memory:size=16MiB".parse().unwrap();
+        let options = UnitOptions::new(AttachSecret::of_nobody());
+        Task {
+            unit: Unit::on(spec.open_volume().unwrap(), options),
+            pace: Pace::new(None),
+            stop: Arc::default(),
+            state: ScrubState::default(),
+            known: BTreeSet::new(),
+            complete: BTreeSet::new(),
+        }
+    }
+
+    fn round(task: &mut Task) {
+        let mut round = Round::default();
+        task.round(&mut round).unwrap();
+        task.tell(round);
+    }
+
+    #[test]
+    fn a_round_without_a_catalog_is_none_and_says_why() {
+        let mut task = task();
+        round(&mut task);
+        let clean = task.state.clone();
+        let (_, extent) = task.catalog_extent();
+        let medium = Arc::clone(task.unit.volume().medium());
+        medium
+            .store(extent.start, &vec![0x5a; usize::try_from(extent.len).unwrap()])
+            .unwrap();
+        round(&mut task);
+        assert_eq!(
+            (task.state.rounds, task.state.incomplete_rounds),
+            (clean.rounds, clean.incomplete_rounds + 1)
+        );
+        assert!(task.state.incomplete.contains("catalog"), "{:?}", task.state);
+        assert!(task.state.found > 0, "{:?}", task.state);
+    }
+
+    #[test]
+    fn what_was_found_stands_until_a_whole_round_disproves_it() {
+        let mut task = task();
+        let found = |damage: &[&str], incomplete: Option<&str>| Round {
+            damage: damage.iter().map(|&text| text.to_owned()).collect(),
+            incomplete: incomplete.map(str::to_owned),
+            ..Round::default()
+        };
+        task.tell(found(&["a"], None));
+        for _ in 0..3 {
+            task.tell(found(&["b"], Some("broken off")));
+        }
+        assert_eq!(task.state.findings, ["a", "b"]);
+        assert_eq!((task.state.rounds, task.state.incomplete_rounds), (1, 3));
+        assert_eq!(task.state.incomplete, "broken off");
+        task.tell(found(&[], None));
+        assert_eq!(
+            (
+                task.state.found,
+                task.state.rounds,
+                task.state.incomplete.as_str()
+            ),
+            (0, 2, "")
+        );
+    }
+
+    #[test]
+    fn busy_is_no_damage() {
+        let busy = problem_of("orders", ReadError::Busy { attempts: 8 });
+        assert!(matches!(busy, Err(Broken::Unread(reason)) if reason.starts_with("orders: ")));
+        let damaged = problem_of("orders", ReadError::NotACheckpoint);
+        assert!(damaged.is_ok());
+    }
+
+    #[test]
+    fn a_panic_shows_in_status() {
+        let task = task();
+        let unit = task.unit.clone();
+        let panicked = std::thread::spawn(move || {
+            let _task = task;
+            panic!("on purpose");
+        });
+        assert!(panicked.join().is_err());
+        let told = unit.scrub_told().unwrap();
+        assert!(told.incomplete.contains("ended by a panic"), "{told:?}");
+    }
 }

@@ -1,10 +1,11 @@
 //! What scrubbing a region found.
 
+use outlive_layout::raw::Unread;
 use outlive_layout::{Finding, HeaderFault, ReadError, Scrubbed};
 
 use super::source::PacedError;
 use crate::link::Link;
-use crate::{Result, SetKind};
+use crate::{Error, Result, SetKind};
 
 /// What scrubbing a region found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +82,27 @@ impl ScrubReport {
                 source: PacedError::Link(error),
                 ..
             } => match link.error(error) {
-                error @ crate::Error::Unreadable { .. } => (offset, error.to_string()),
+                error @ Error::Unreadable { .. } => (offset, error.to_string()),
                 error => return Err(error),
             },
-            error => (0, error.to_string()),
+            ReadError::Source {
+                source: PacedError::Stopped,
+                ..
+            } => return Err(Error::Closed),
+            error @ (ReadError::NotACheckpoint | ReadError::Corrupt { .. }) => (0, error.to_string()),
+            // Its writer was at it: nothing is known of the region.
+            ReadError::Busy { attempts } => {
+                return Err(Error::Overwritten {
+                    region: region.to_owned(),
+                    tries: attempts,
+                });
+            }
+            // Whatever else there is, is a limit of this process or the like, and nothing is known of the region either.
+            error => {
+                return Err(Error::Limit {
+                    reason: error.to_string(),
+                });
+            }
         };
         let mut report = Self::new(region, link.len());
         report.find(None, Some(offset), true, message);
@@ -97,9 +115,10 @@ impl ScrubReport {
         }
     }
 
-    pub(super) fn unreadable(&mut self, offset: u64, len: u64) {
-        let finding = Finding::Unreadable { offset, len };
-        self.find(None, Some(offset), true, finding.to_string());
+    pub(super) fn raw(&mut self, unread: &Unread) {
+        for (offset, message) in unread.messages() {
+            self.find(None, Some(offset), true, message);
+        }
     }
 
     pub(super) fn checkpoint(&mut self, scrubbed: Scrubbed) {

@@ -167,6 +167,21 @@ impl Encoder<'_, '_> {
             "scrub_problems",
             "Damage found in the last round",
             of(|scrub| scrub.found),
+        )?;
+        self.counter(
+            "scrub_incomplete_rounds",
+            "Rounds that did not read everything",
+            of(|scrub| scrub.incomplete_rounds),
+        )?;
+        self.gauge(
+            "scrub_incomplete",
+            "Whether the last round did not read everything, or scrubbing has ended",
+            of(|scrub| u64::from(!scrub.incomplete.is_empty())),
+        )?;
+        self.gauge(
+            "scrub_outrun_regions",
+            "Regions of which parts were overwritten in the last round before they could be verified",
+            of(|scrub| scrub.outrun),
         )
     }
 
@@ -301,6 +316,8 @@ mod tests {
                 flushes: 7,
                 scrub: Some(ScrubState {
                     found: 5,
+                    incomplete: "why".to_owned(),
+                    outrun: 4,
                     ..ScrubState::default()
                 }),
                 ..UnitStatus::default()
@@ -330,6 +347,8 @@ mod tests {
             "outlive_manager_generation 3",
             "outlive_unit_flushes_total{unit=\"abab\"} 7",
             "outlive_scrub_problems{unit=\"abab\"} 5",
+            "outlive_scrub_incomplete{unit=\"abab\"} 1",
+            "outlive_scrub_outrun_regions{unit=\"abab\"} 4",
             "outlive_unit_healthy{unit=\"abab\"} 1",
             "outlive_region_bytes{region=\"a\\\"b\"} 4096",
             "outlive_region_owned{region=\"a\\\"b\"} 1",
