@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 /// What went wrong with a medium.
@@ -156,4 +157,37 @@ pub enum MediaError {
     /// The medium cannot promise what was asked for.
     #[error("this medium cannot promise persistence")]
     NotPersistent,
+}
+
+impl MediaError {
+    /// Whether the device says that it cannot read these very bytes, while others can be. A file that got too short, a
+    /// device that went away or a process without memory say nothing of the bytes: those are not taken for damaged.
+    pub fn is_unreadable(&self) -> bool {
+        let Self::Load { source, .. } = self else {
+            return false;
+        };
+        let of_the_bytes = [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::HWPOISON];
+        Errno::from_io_error(source).is_some_and(|error| of_the_bytes.contains(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_error_of_the_bytes_themselves_makes_them_unreadable() {
+        let load = |source| MediaError::Load {
+            at: 0,
+            len: 1,
+            source,
+        };
+        let unreadable = |error: Errno| load(error.into()).is_unreadable();
+        assert!(unreadable(Errno::IO) && unreadable(Errno::HWPOISON));
+        for error in [Errno::NOMEM, Errno::NXIO, Errno::NODEV, Errno::STALE] {
+            assert!(!unreadable(error), "{error}");
+        }
+        assert!(!load(io::ErrorKind::UnexpectedEof.into()).is_unreadable());
+        assert!(!MediaError::NotPersistent.is_unreadable());
+    }
 }

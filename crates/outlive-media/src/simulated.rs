@@ -297,7 +297,7 @@ impl Media for SimulatedMedia {
         let state = self.lock();
         let lines = at / LINE..(at + len).div_ceil(LINE);
         if len > 0 && state.unreadable.range(lines).next().is_some() {
-            let source = io::Error::other("uncorrectable memory error");
+            let source = io::Error::from(rustix::io::Errno::IO);
             return Err(MediaError::Load { at, len, source });
         }
         state.cells.placed.read(at, into);

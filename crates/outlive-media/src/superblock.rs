@@ -144,6 +144,8 @@ impl Superblock {
             let mut block = [0; BLOCK_BYTES];
             match medium.load(index * BLOCK, &mut block) {
                 Ok(()) => decode(&block),
+                // Too short for a superblock: nothing of ours.
+                Err(_) if medium.len() < (index + 1) * BLOCK => Copy::Foreign,
                 Err(error) => Copy::Unreadable(error.to_string()),
             }
         })

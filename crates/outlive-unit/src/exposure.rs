@@ -93,7 +93,7 @@ impl ConnectionExposure {
         self.events.note_media(error);
         match error {
             MediaError::NotPersistent => Refusal::NotPersistent,
-            error @ MediaError::Load { .. } => Refusal::Unreadable(with_causes(error)),
+            error if error.is_unreadable() => Refusal::Unreadable(with_causes(error)),
             error => Refusal::Media(with_causes(error)),
         }
     }

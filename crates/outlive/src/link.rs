@@ -25,6 +25,9 @@ const CHUNKS_IN_FLIGHT: usize = 8;
 /// How long a synchronous operation waits for its completion before the connection counts as lost. The
 /// endpoint itself gives up earlier when nothing at all arrives.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long what the device could not read is left alone before it is asked for again: longer than a hiccup of a path or a
+/// controller, and little beside what a takeover with damage costs anyway.
+const BEFORE_LOOKING_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why an operation on a link failed.
 #[derive(Debug, thiserror::Error)]
@@ -314,6 +317,10 @@ impl Source for Link {
 
     fn is_unreadable(error: &LinkError) -> bool {
         matches!(error, LinkError::Refused(Refusal::Unreadable(_)))
+    }
+
+    fn pause(&mut self) {
+        std::thread::sleep(BEFORE_LOOKING_AGAIN);
     }
 }
 

@@ -1,10 +1,15 @@
 //! A region's extents as one range.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use outlive_layout::Source;
 use outlive_layout::catalog::Extent;
 use outlive_media::{MediaError, Medium};
+
+/// How long what the device could not read is left alone before it is asked for again: longer than a hiccup of a path or a
+/// controller, and little beside what a takeover with damage costs anyway.
+const BEFORE_LOOKING_AGAIN: Duration = Duration::from_millis(20);
 
 /// Extents of a medium, side by side. `skip` bytes at the front (the metadata page) do not count.
 pub(crate) struct Extents {
@@ -81,7 +86,11 @@ impl Source for Extents {
     }
 
     fn is_unreadable(error: &MediaError) -> bool {
-        matches!(error, MediaError::Load { .. })
+        error.is_unreadable()
+    }
+
+    fn pause(&mut self) {
+        std::thread::sleep(BEFORE_LOOKING_AGAIN);
     }
 }
 

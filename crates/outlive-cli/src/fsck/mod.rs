@@ -259,10 +259,7 @@ pub(crate) fn replay(
 /// What a reader could not do, unless the whole medium is out of use.
 fn said(error: ReadError<MediaError>) -> Result<String, NotChecked> {
     match error {
-        ReadError::Source {
-            source: error @ MediaError::Load { .. },
-            ..
-        } => Ok(with_causes(&error)),
+        ReadError::Source { source: error, .. } if error.is_unreadable() => Ok(with_causes(&error)),
         ReadError::Source { source, .. } => Err(source.into()),
         error => Ok(error.to_string()),
     }

@@ -3,7 +3,6 @@
 use outlive_layout::catalog::RegionEntry;
 use outlive_layout::metadata::{AccessEntry, METADATA_PAGE_BYTES};
 use outlive_layout::{MetadataPage, RegionKind, Source};
-use outlive_media::MediaError;
 
 use super::extents::Extents;
 use super::{Check, NotChecked};
@@ -57,7 +56,7 @@ pub(super) fn metadata_page(region: &mut Extents) -> Result<Result<MetadataPage,
     let mut page = [0; METADATA_PAGE_BYTES];
     match region.read_at(0, &mut page) {
         Ok(()) => Ok(MetadataPage::decode(&page).map_err(|error| error.to_string())),
-        Err(error @ MediaError::Load { .. }) => Ok(Err(super::with_causes(&error))),
+        Err(error) if error.is_unreadable() => Ok(Err(super::with_causes(&error))),
         Err(error) => Err(error.into()),
     }
 }

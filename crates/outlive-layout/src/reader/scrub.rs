@@ -4,7 +4,7 @@
 //! finding is never the writer's doing. What the writer overwrites before it was read counts as not being there.
 
 use super::walk::Stop;
-use super::{MAX_ATTEMPTS, Reader, corrupt_finding, head_findings, start_of};
+use super::{MAX_ATTEMPTS, Reader, head_findings, start_of};
 use crate::finding::{Finding, HeaderFault, PayloadFault};
 use crate::head::Head;
 use crate::journal::Place;

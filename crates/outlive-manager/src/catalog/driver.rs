@@ -1,7 +1,7 @@
 //! Moves the catalog's bytes: plans of the layout become posts, and posts are awaited.
 
 use std::io::IoSlice;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use outlive_fabric::{Completion, Endpoint, ExposedPart, FabricError, Outcome, Refusal, RemoteKey};
 use outlive_layout::heartbeat::FLOOR_OFFSET;
@@ -12,6 +12,9 @@ use crate::limits;
 
 /// Bytes of one operation, where the endpoint takes as many.
 const PIECE_BYTES: usize = 1 << 20;
+/// How long what the device could not read is left alone before it is asked for again: longer than a hiccup of a path or a
+/// controller, and little beside what a takeover with damage costs anyway.
+const BEFORE_LOOKING_AGAIN: Duration = Duration::from_millis(20);
 
 /// The catalog's data connection, used from the catalog's thread only. Every failure leaves the outcome of
 /// what was in flight unknown: the driver is then given up.
@@ -235,6 +238,10 @@ impl Source for Driver {
 
     fn is_unreadable(error: &DriveError) -> bool {
         matches!(error, DriveError::Refused(Refusal::Unreadable(_)))
+    }
+
+    fn pause(&mut self) {
+        std::thread::sleep(BEFORE_LOOKING_AGAIN);
     }
 }
 

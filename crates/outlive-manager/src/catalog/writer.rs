@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use outlive_layout::Source as _;
 use outlive_layout::catalog::Record;
 use outlive_layout::{WriteError, Writer};
 use outlive_proto::ControlError;
@@ -188,7 +189,11 @@ impl Engine {
         };
         let sealed = self.driver.write_snapshot(&plan, &payload)?;
         self.writer.snapshot_committed(&sealed);
-        if self.driver.verify_snapshot(&sealed)? {
+        let verified = match self.driver.verify_snapshot(&sealed) {
+            Err(error) if Driver::is_unreadable(&error) => false,
+            verified => verified?,
+        };
+        if verified {
             self.writer.snapshot_verified(&sealed);
             self.tell_floor()?;
             tracing::debug!(

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 use super::{BackupOptions, Suspicion};
 use crate::control::Watched;
 
+/// So many times longer a primary is not suspected whose heartbeat cannot be read: one that is idle writes no set. In vain, a
+/// suspicion costs a takeover only.
+const BLIND_FACTOR: u32 = 5;
+
 /// What a backup has seen of its primary's life.
 pub(super) struct Liveness {
     suspect_after: Duration,
@@ -17,6 +21,8 @@ pub(super) struct Liveness {
     word: Option<u64>,
     /// For how long the word stood still, as far as successful reads tell.
     silent: Duration,
+    /// While the word cannot be read: for how long no set came either.
+    blind: Option<Duration>,
     last_look: Option<Instant>,
     last_sign: Instant,
     /// From the last sign of life to the suspicion that was raised.
@@ -36,6 +42,7 @@ impl Liveness {
             grace_until: now,
             word: None,
             silent: Duration::ZERO,
+            blind: None,
             last_look: None,
             last_sign: now,
             detect: Duration::ZERO,
@@ -49,6 +56,7 @@ impl Liveness {
             self.grace_until = Instant::now() + self.grace;
             self.last_look = None;
             self.silent = Duration::ZERO;
+            self.blind = None;
         }
         self.incarnation = incarnation;
     }
@@ -72,19 +80,38 @@ impl Liveness {
             self.silent += if was_looking { since_look } else { self.heartbeat };
         }
         self.word = Some(word);
+        self.blind = None;
         self.last_look = Some(now);
     }
 
-    /// The unit answered that its device cannot read the word: it is there, and the word says nothing.
+    /// The unit answered that its device cannot read the word: it is there, and the word says nothing. Sets are signs of life
+    /// still; where they fail to come as well the primary is suspected, only later.
     pub(super) fn blind(&mut self) {
+        self.blind_at(Instant::now());
+    }
+
+    fn blind_at(&mut self, now: Instant) {
+        if self.blind.is_none() {
+            tracing::warn!(
+                "the device cannot read the heartbeat: a silent primary is suspected later than otherwise"
+            );
+        }
+        let since_look = self
+            .last_look
+            .filter(|_| self.blind.is_some())
+            .map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let was_looking = since_look <= self.suspect_after / 2 + self.heartbeat;
+        let silent = if was_looking { since_look } else { self.heartbeat };
+        self.blind = Some(self.blind.unwrap_or_default() + silent);
         self.word = None;
         self.silent = Duration::ZERO;
-        self.last_look = Some(Instant::now());
+        self.last_look = Some(now);
     }
 
     /// The primary wrote a set.
     pub(super) fn sign_of_life(&mut self) {
         self.last_sign = Instant::now();
+        self.blind = self.blind.map(|_| Duration::ZERO);
     }
 
     /// Whether the heartbeat word is to be read before the next judgement: it is due, or there is news to confirm.
@@ -144,8 +171,13 @@ impl Liveness {
             return Some(Suspicion::OwnerLost);
         }
         self.last_look?;
-        let counts = !self.suspect_after.is_zero() && !in_grace && self.word.is_some();
-        (counts && self.silent >= self.suspect_after).then_some(Suspicion::Silent { since: self.silent })
+        let counts = !self.suspect_after.is_zero() && !in_grace;
+        let (silent, bound) = match self.blind {
+            Some(silent) => (silent, self.suspect_after.saturating_mul(BLIND_FACTOR)),
+            None => (self.silent, self.suspect_after),
+        };
+        let known_silence = self.word.is_some() || self.blind.is_some();
+        (counts && known_silence && silent >= bound).then_some(Suspicion::Silent { since: silent })
     }
 }
 
@@ -189,6 +221,35 @@ mod tests {
     fn a_word_that_stands_still_is_suspected() {
         assert!(!suspects_after([20; 9]));
         assert!(suspects_after([20; 10]));
+    }
+
+    #[test]
+    fn a_primary_whose_word_cannot_be_read_is_suspected_once_no_set_has_come_for_long() {
+        let options = BackupOptions {
+            suspect_after: 200 * MS,
+            heartbeat: 20 * MS,
+            ..BackupOptions::default()
+        };
+        let known = Watched {
+            region: Some(Region {
+                owner: "primary".to_owned(),
+                owner_alive: true,
+                generation: 1,
+                ..Region::default()
+            }),
+            ..Watched::default()
+        };
+        let mut liveness = Liveness::new(&options);
+        liveness.connected(1);
+        let mut now = Instant::now();
+        for look in 0..=10 * BLIND_FACTOR {
+            assert!(liveness.judge(&known).is_none(), "{look}");
+            liveness.blind_at(now);
+            now += 20 * MS;
+        }
+        assert!(matches!(liveness.judge(&known), Some(Suspicion::Silent { .. })));
+        liveness.sign_of_life();
+        assert!(liveness.judge(&known).is_none());
     }
 
     #[test]

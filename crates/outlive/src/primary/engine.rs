@@ -456,6 +456,19 @@ impl Engine {
         if id != completion.op {
             return Err(broken("a completion out of order"));
         }
+        let is_read_back = matches!(
+            op,
+            Op::Snapshot(SnapshotStep::ReadSeal | SnapshotStep::ReadPayload)
+        );
+        if is_read_back && let Err(Refusal::Unreadable(reason)) = &completion.result {
+            tracing::warn!(
+                region = self.name,
+                reason,
+                "a snapshot cannot be read back; it is taken back"
+            );
+            self.snapshot_unreadable();
+            return Ok(());
+        }
         let outcome = completion.result.map_err(|refusal| self.refused(&op, refusal))?;
         match (op, outcome) {
             (Op::SetPart | Op::Heartbeat, Outcome::Placed) => {}

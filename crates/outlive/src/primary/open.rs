@@ -62,6 +62,7 @@ pub(crate) fn recover(mut link: Link, options: &OpenOptions, start: Start<'_>) -
     let began = Instant::now();
     let recovery = read(&mut link, start, options.accept_loss)?;
     let read = began.elapsed();
+    say_damage(&name, &recovery);
     settle(&mut link, &recovery, level).map_err(|error| link.error(error))?;
     let persisted = began.elapsed();
     let generation = link.data.generation;
@@ -81,6 +82,22 @@ pub(crate) fn recover(mut link: Link, options: &OpenOptions, start: Start<'_>) -
         resume,
     };
     Ok((Owned { link, writer }, recovered))
+}
+
+/// A device that fails somewhere is news also where nothing was lost by it.
+fn say_damage(name: &str, recovery: &Recovery) {
+    let said = |finding: &&outlive_layout::Finding| finding.is_corruption() || finding.is_unreadable();
+    for finding in recovery.findings.iter().filter(said) {
+        tracing::warn!(region = name, %finding, "found damage");
+    }
+    for (offset, bytes) in &recovery.repairs {
+        tracing::warn!(
+            region = name,
+            offset,
+            bytes = bytes.len(),
+            "written anew: a piece that was damaged, unreadable or outdated"
+        );
+    }
 }
 
 /// Makes the primary and starts its thread.
@@ -109,6 +126,8 @@ pub(super) struct LastSet {
     pub(super) head: u64,
     pub(super) sequence: u64,
     pub(super) snapshot: u64,
+    /// What the device could not read, where something could not be.
+    pub(super) unreadable: Option<String>,
 }
 
 /// Finds out how far a region is whole, after its unit has come back in another incarnation.
@@ -128,6 +147,11 @@ pub(super) fn last_whole_set(link: &mut Link, name: &str, id: RegionId) -> Resul
         head: recovery.point.head,
         sequence: recovery.last_sequence,
         snapshot: snapshot.max().unwrap_or(0),
+        unreadable: recovery
+            .findings
+            .iter()
+            .find(|finding| finding.is_unreadable())
+            .map(ToString::to_string),
     })
 }
 

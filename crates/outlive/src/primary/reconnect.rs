@@ -8,6 +8,8 @@ use super::bounds::{RECONNECT_PAUSE, RECONNECT_SLICE};
 use super::engine::Kept;
 use super::open;
 use super::shared::Shared;
+use outlive_layout::Source as _;
+
 use crate::link::Link;
 use crate::{Error, Result};
 
@@ -61,7 +63,10 @@ pub(super) fn reconnect(shared: &Shared) {
 fn is_passing(error: &Error) -> bool {
     matches!(
         error,
-        Error::Unreachable { .. } | Error::FenceUnconfirmed { .. } | Error::Limit { .. }
+        Error::Unreachable { .. }
+            | Error::FenceUnconfirmed { .. }
+            | Error::Limit { .. }
+            | Error::Unreadable { .. }
     )
 }
 
@@ -109,6 +114,14 @@ fn expected(shared: &Shared) -> Expected {
 /// Another incarnation may have lost what was only placed: everything that was committed must still be there.
 fn check_committed(shared: &Shared, link: &mut Link, expected: &Expected) -> Result<()> {
     let found = open::last_whole_set(link, &shared.name, shared.id)?;
+    let is_whole = found.snapshot >= expected.snapshot && found.head >= expected.committed_head;
+    if let Some(reason) = found.unreadable.filter(|_| !is_whole) {
+        // That is not to say that it is lost.
+        return Err(Error::Unreadable {
+            region: shared.name.clone(),
+            reason,
+        });
+    }
     if found.snapshot < expected.snapshot {
         return Err(Error::Lost {
             region: shared.name.clone(),
@@ -136,9 +149,15 @@ fn first_missing(link: &mut Link, kept: &[Arc<Kept>], shared: &Shared) -> Result
     for set in kept {
         for (offset, bytes) in &set.writes {
             found.resize(bytes.len(), 0);
-            link.read(*offset, &mut found)
-                .map_err(|error| link.error(error))?;
-            if found != *bytes {
+            let missing = match link.read(*offset, &mut found) {
+                // Written again it can be read again.
+                Err(error) if Link::is_unreadable(&error) => true,
+                read => {
+                    read.map_err(|error| link.error(error))?;
+                    found != *bytes
+                }
+            };
+            if missing {
                 return Ok(set.index);
             }
         }

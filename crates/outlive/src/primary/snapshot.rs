@@ -53,6 +53,8 @@ pub(super) struct SnapshotRun {
     checksum: Checksum,
     sealed: Option<SealedSnapshot>,
     seal_read: Vec<u8>,
+    /// The device cannot read some of what was written.
+    unreadable: bool,
     outcome: SnapshotOutcome,
 }
 
@@ -68,6 +70,7 @@ impl SnapshotRun {
             begun: false,
             sealed: None,
             seal_read: Vec::new(),
+            unreadable: false,
             outcome,
         }
     }
@@ -78,6 +81,7 @@ impl SnapshotRun {
         self.checksum = self.plan.checksum();
         self.sealed = None;
         self.seal_read.clear();
+        self.unreadable = false;
         self.in_flight = 0;
         self.enter(Phase::Invalidate);
     }
@@ -90,7 +94,7 @@ impl SnapshotRun {
     /// Whether what was read back is what was written.
     fn is_whole(&self) -> bool {
         let sealed = self.sealed.as_ref();
-        sealed.is_some_and(|sealed| sealed.verify(&self.seal_read, &self.checksum))
+        !self.unreadable && sealed.is_some_and(|sealed| sealed.verify(&self.seal_read, &self.checksum))
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -131,7 +135,7 @@ impl Engine {
                 self.post_snapshot_write(run, offset, &bytes)?;
                 self.post_snapshot_persist(run)?;
             }
-            Phase::Verify => self.post_read_back(run)?,
+            Phase::Verify if !run.unreadable => self.post_read_back(run)?,
             Phase::Withdraw if !run.begun => {
                 let (offset, bytes) = run.plan.invalidate();
                 self.post_snapshot_write(run, offset, &bytes)?;
@@ -219,6 +223,15 @@ impl Engine {
         Ok(())
     }
 
+    /// What was written cannot be read back: it does not verify, as if other bytes lay there.
+    pub(super) fn snapshot_unreadable(&mut self) {
+        if let Some(mut run) = self.snapshot.take() {
+            run.in_flight -= 1;
+            run.unreadable = true;
+            self.snapshot = self.next_phase(run);
+        }
+    }
+
     /// Goes to the next phase when the present one is done; `None` when the snapshot is.
     fn next_phase(&mut self, mut run: SnapshotRun) -> Option<SnapshotRun> {
         loop {
@@ -238,7 +251,7 @@ impl Engine {
                     }
                     run.enter(Phase::Verify);
                 }
-                Phase::Verify if run.posted < run.bytes.len() => return Some(run),
+                Phase::Verify if !run.unreadable && run.posted < run.bytes.len() => return Some(run),
                 Phase::Verify if !run.is_whole() => run.enter(Phase::Withdraw),
                 Phase::Verify | Phase::Withdraw => {
                     self.finish_snapshot(&run);
