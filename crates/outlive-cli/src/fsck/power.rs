@@ -19,7 +19,7 @@ use super::{Report, check_medium};
 /// Cuts with at most so many outcomes are tried exhaustively.
 const EXHAUSTIVE: u64 = 64;
 /// Beside the adversarial choices, which mostly differ in words that a repair does not change: it writes whole blocks.
-const SAMPLES: u64 = 32;
+const SAMPLES: u64 = 64;
 const REGION: RegionId = RegionId([7; 16]);
 const REGION_BYTES: u64 = 256 << 10;
 const PAGE: u64 = 4096;
