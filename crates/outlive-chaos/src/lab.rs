@@ -1,4 +1,4 @@
-//! Hosts on one machine: network namespaces of one's own, joined by a [switch of our own](crate::wire).
+//! Hosts on one machine: network namespaces of one's own, joined by a switch of our own (`wire.rs`).
 //!
 //! Needs root, `/dev/net/tun`, and `ip` from iproute2, which it installs where it is missing and `apt-get` is there.
 //! Namespaces carry the process's id in their names. They are removed on drop; those of a process that was killed, by the next lab.

@@ -94,7 +94,7 @@ impl Adds {
         known.there.get(place).copied()
     }
 
-    /// A read said whether an element that [must be there](Self::pick) is.
+    /// A read said whether an element that must be there is.
     pub fn note(&self, element: u64, there: bool) {
         if !there {
             lock(&self.known).missing.push(element);
