@@ -101,11 +101,13 @@ fn asked(variable: &str) -> Option<u64> {
 fn run(target: &Target, name: &str, input: &[u8]) {
     PANICS.store(0, Ordering::SeqCst);
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| harness::run(target, input)));
+    let panicked = PANICS.load(Ordering::SeqCst) > 0;
     let why = match outcome {
-        Ok(Ok(())) if PANICS.load(Ordering::SeqCst) == 0 => return,
-        Ok(Ok(())) => "one of its threads panicked".into(),
-        Ok(Err(excess)) => excess.to_string(),
         Err(_) => "it panicked".into(),
+        // Before what was allocated: where backtraces are asked for, that is the panic's.
+        Ok(_) if panicked => "one of its threads panicked".into(),
+        Ok(Err(excess)) => excess.to_string(),
+        Ok(Ok(())) => return,
     };
     let kept = std::env::temp_dir().join(format!("outlive-fuzz-{}-{}", target.name, std::process::id()));
     fs::write(&kept, input).expect("the input can be kept");

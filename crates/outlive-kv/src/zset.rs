@@ -33,6 +33,8 @@ impl ZSet {
     /// Adds a member, or moves it to this score.
     pub(crate) fn insert(&mut self, member: Bytes, score: f64) {
         debug_assert!(!score.is_nan(), "callers refuse NaN");
+        // Redis keeps whole scores as integers, among which there is no -0.
+        let score = score + 0.0;
         if let Some(old) = self.scores.insert(member.clone(), Score(score)) {
             self.order.remove(&(old, member.clone()));
         }
@@ -123,6 +125,13 @@ impl Ord for Score {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_negative_zero_is_kept_as_zero() {
+        let mut zset = ZSet::default();
+        zset.insert(Bytes::from_static(b"m"), -0.0);
+        assert!(zset.score(b"m").expect("there").is_sign_positive());
+    }
 
     #[test]
     fn orders_by_score_then_bytes() {
